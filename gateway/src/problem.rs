@@ -1,0 +1,174 @@
+//! How an event ends and, when it does not end well, what the client is told.
+//!
+//! [`Code`] is the one table of failure: every stage's error names a code, and the code alone decides the
+//! HTTP status, the [`Outcome`] and the advice to retry. No stage knows HTTP; no edge invents a code.
+
+use std::borrow::Cow;
+
+/// How one event ended. Exactly one per event (`README.md`, "What an answer means").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// In the Kafka topic, written by the leader and every in-sync replica.
+    Stored,
+    /// Seen before with the same `source` and `id`; not stored again.
+    Duplicate,
+    /// A plugin decided that it is not to be stored.
+    Dropped,
+    /// In the dead-letter topic, with its reason.
+    DeadLettered,
+    /// The client's fault; not in any topic and never will be.
+    Refused,
+    /// Our fault or Kafka's; not in any topic and never will be.
+    Failed,
+    /// We cannot know: send it again with the same `source` and `id`.
+    Unknown,
+    /// A defect of ours: an event that ended without an outcome. Only a metric and an alert.
+    Lost,
+}
+
+impl Outcome {
+    /// Every outcome, in the order of the README's table.
+    pub const ALL: [Outcome; 8] = [
+        Outcome::Stored,
+        Outcome::Duplicate,
+        Outcome::Dropped,
+        Outcome::DeadLettered,
+        Outcome::Refused,
+        Outcome::Failed,
+        Outcome::Unknown,
+        Outcome::Lost,
+    ];
+
+    /// The word used in metrics and, but for `Failed`, in answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Stored => "stored",
+            Outcome::Duplicate => "duplicate",
+            Outcome::Dropped => "dropped",
+            Outcome::DeadLettered => "dead-lettered",
+            Outcome::Refused => "refused",
+            Outcome::Failed => "failed",
+            Outcome::Unknown => "unknown",
+            Outcome::Lost => "lost",
+        }
+    }
+}
+
+/// What can go wrong, by the name the client sees. One row per code: name, status, outcome, title.
+macro_rules! codes {
+    ($($(#[$doc:meta])* $variant:ident $name:literal $status:literal $outcome:ident $title:literal;)*) => {
+        /// What can go wrong, by the name the client sees.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Code { $($(#[$doc])* $variant,)* }
+
+        impl Code {
+            /// Every code, in the order of the table in `README.md`.
+            pub const ALL: &'static [Code] = &[$(Code::$variant,)*];
+            /// The stable name, e.g. `schema-violation`.
+            pub fn name(self) -> &'static str { match self { $(Code::$variant => $name,)* } }
+            /// The HTTP status of an answer that carries this code.
+            pub fn status(self) -> u16 { match self { $(Code::$variant => $status,)* } }
+            /// How an event with this code ended.
+            pub fn outcome(self) -> Outcome { match self { $(Code::$variant => Outcome::$outcome,)* } }
+            /// One short sentence for people, the same for every occurrence (RFC 9457 §3.1.3).
+            pub fn title(self) -> &'static str { match self { $(Code::$variant => $title,)* } }
+        }
+    };
+}
+
+codes! {
+    // Framing and parsing: the client's bytes.
+    InvalidJson "invalid-json" 400 Refused "The body is not valid JSON";
+    InvalidUtf8 "invalid-utf8" 400 Refused "The body is not valid UTF-8";
+    TooDeep "too-deep" 400 Refused "The JSON is nested too deeply";
+    DuplicateKey "duplicate-key" 400 Refused "An object has the same key twice";
+    NumberOutOfRange "number-out-of-range" 400 Refused "A number cannot be represented exactly";
+    CloudEventsInvalid "cloudevents-invalid" 400 Refused "Not a valid CloudEvent 1.0";
+    InvalidAttribute "invalid-attribute" 400 Refused "An attribute of the event is not usable";
+    BodyIncomplete "body-incomplete" 400 Refused "The body ended before its announced length";
+    BodyTimeout "body-timeout" 408 Refused "The body did not arrive in time";
+    BodyTooLarge "body-too-large" 413 Refused "The body is larger than this gateway accepts";
+    EventTooLarge "event-too-large" 413 Refused "The event is larger than this gateway accepts";
+    BatchTooLarge "batch-too-large" 413 Refused "The batch holds more events than this gateway accepts";
+    TooManyNodes "too-many-nodes" 413 Refused "The JSON holds more values than this gateway accepts";
+    UnsupportedMediaType "unsupported-media-type" 415 Refused "The content type or encoding is not supported";
+    // Matching.
+    UnknownRoute "unknown-route" 404 Refused "No route takes this event";
+    UnknownSchema "unknown-schema" 422 Refused "No schema is registered under this subject";
+    SchemaViolation "schema-violation" 422 Refused "The event does not match its schema";
+    PluginRefused "plugin-refused" 422 Refused "A plugin refused the event";
+    PluginFailed "plugin-failed" 422 Refused "A plugin failed on the event";
+    RecordTooLarge "record-too-large" 413 Refused "The event is larger than its topic accepts";
+    // Our side.
+    Overloaded "overloaded" 503 Failed "The gateway is at its limit";
+    ShuttingDown "shutting-down" 503 Failed "The gateway is stopping";
+    KafkaUnavailable "kafka-unavailable" 503 Failed "Kafka did not take the event";
+    TopicMissing "topic-missing" 503 Failed "The route's topic does not exist";
+    DeliveryUnknown "delivery-unknown" 504 Unknown "Kafka did not confirm in time; the event may be stored";
+    Internal "internal" 500 Failed "A defect in the gateway";
+    // Requests that are not events.
+    NotFound "not-found" 404 Refused "There is nothing at this path";
+    MethodNotAllowed "method-not-allowed" 405 Refused "This path does not take this method";
+    UriTooLong "uri-too-long" 414 Refused "The request target is too long";
+    BadQuery "bad-query" 400 Refused "A query parameter is not usable";
+    // Lookups.
+    RecentDisabled "recent-disabled" 404 Refused "This route has no recent-event lookups";
+    NotInWindow "not-in-window" 404 Refused "No such event within the window";
+    PositionUnknown "position-unknown" 410 Refused "The topic does not reach this position";
+    PositionElsewhere "position-elsewhere" 400 Refused "The position is in another partition than the key";
+    Behind "behind" 503 Failed "The read model cannot show that it reaches far enough";
+}
+
+impl Code {
+    /// Whether the same request may succeed later, unchanged.
+    pub fn retryable(self) -> bool {
+        self.status() >= 500 && self != Code::Internal
+    }
+}
+
+/// One thing wrong inside an event. Never holds a value of the event, only where and which rule.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Violation {
+    /// JSON pointer (RFC 6901) into the event's data.
+    pub pointer: String,
+    /// The schema keyword that failed, e.g. `required`.
+    pub keyword: String,
+    /// What the keyword asks for, from the schema, never from the event.
+    pub detail: String,
+}
+
+/// An error as the client sees it (RFC 9457), before it has a wire form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Which row of the table.
+    pub code: Code,
+    /// What to do about this occurrence. Public; holds no values of the event.
+    pub detail: Cow<'static, str>,
+    /// At most [`Problem::VIOLATIONS_MAX`] places in the event.
+    pub violations: Vec<Violation>,
+}
+
+impl Problem {
+    /// The most violations one answer names.
+    pub const VIOLATIONS_MAX: usize = 20;
+
+    /// A problem with a code and what to do about it.
+    pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
+        Problem { code, detail: detail.into(), violations: Vec::new() }
+    }
+
+    /// The same, naming places in the event.
+    pub fn with_violations(mut self, violations: Vec<Violation>) -> Self {
+        self.violations = violations;
+        self.violations.truncate(Self::VIOLATIONS_MAX);
+        self
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.code.name(), self.detail)
+    }
+}
+
+impl std::error::Error for Problem {}
