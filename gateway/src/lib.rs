@@ -1,5 +1,8 @@
 //! Weir, a WebAssembly-extensible event gateway. (The path of an event is told here; see below.)
 
+pub mod secret;
+pub mod telemetry;
+
 pub mod metrics;
 pub mod problem;
 

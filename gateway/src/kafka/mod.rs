@@ -1,1 +1,5 @@
 //! (to be written)
+
+pub mod admin;
+pub mod properties;
+pub mod settings;
