@@ -139,9 +139,9 @@ impl Worker {
     }
 
     /// The route of a path's last part.
-    pub fn route(&self, name: &str) -> Result<Arc<Route>, Problem> {
-        let detail = "no route has this name; the operator's config lists them";
-        self.shared.routes.named(name).cloned().ok_or_else(|| Problem::new(Code::UnknownRoute, detail))
+    pub fn route(&self, path: &str) -> Result<Arc<Route>, Problem> {
+        let detail = "no route has this path; the operator's config lists them";
+        self.shared.routes.at_path(path).cloned().ok_or_else(|| Problem::new(Code::UnknownRoute, detail))
     }
 
     /// Takes a request's events to their endings, in a task of its own: a client that goes away does not
