@@ -14,8 +14,8 @@ const PAIRWISE_MAX: usize = 24;
 /// Why a text is refused. Offsets are bytes from its beginning.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
-    /// Not JSON by RFC 8259.
-    #[error("not valid JSON at byte {offset}")]
+    /// Not JSON by RFC 8259; the offset may be one byte early.
+    #[error("not valid JSON near byte {offset}")]
     InvalidJson { offset: usize },
     /// Bytes that are not UTF-8, or a byte order mark.
     #[error("not UTF-8 without a byte order mark at byte {offset}")]
@@ -65,43 +65,55 @@ pub(super) fn explain(bytes: &[u8], error: &simd_json::Error) -> ParseError {
     if bytes.starts_with(b"\xef\xbb\xbf") {
         return ParseError::InvalidUtf8 { offset: 0 };
     }
-    let offset = error.index().min(bytes.len());
     match error.error() {
-        ErrorType::DepthLimitExceeded => ParseError::TooDeep,
-        ErrorType::InputTooLarge => ParseError::TooManyNodes,
-        ErrorType::InvalidNumber => number_fault(bytes, offset),
-        ErrorType::InvalidUnicodeCodepoint if is_unicode_escape(bytes, offset) => {
-            ParseError::LoneSurrogate { offset }
-        }
-        _ => ParseError::InvalidJson { offset: syntax_offset(bytes).unwrap_or(offset) },
+        ErrorType::DepthLimitExceeded => return ParseError::TooDeep,
+        ErrorType::InputTooLarge => return ParseError::TooManyNodes,
+        _ => {}
+    }
+    let near = error.index().min(bytes.len());
+    match (syntax_offset(bytes), error.error()) {
+        (Some(offset), _) => ParseError::InvalidJson { offset },
+        (None, ErrorType::InvalidNumber) => ParseError::NumberOutOfRange { offset: number_start(bytes, near) },
+        (None, _) => match lone_surrogate(bytes) {
+            Some(offset) => ParseError::LoneSurrogate { offset },
+            None => ParseError::InvalidJson { offset: near },
+        },
     }
 }
 
 /// The parser does not tell the place of every fault; this second reading is asked only for that place.
 fn syntax_offset(bytes: &[u8]) -> Option<usize> {
     let error = serde_json::from_slice::<serde::de::IgnoredAny>(bytes).err()?;
-    let line_start: usize =
-        bytes.split_inclusive(|&byte| byte == b'\n').take(error.line().saturating_sub(1)).map(<[u8]>::len).sum();
+    let lines = bytes.split_inclusive(|&byte| byte == b'\n').take(error.line().saturating_sub(1));
+    let line_start: usize = lines.map(<[u8]>::len).sum();
     let column = if error.is_eof() { error.column() } else { error.column().saturating_sub(1) };
     Some((line_start + column).min(bytes.len()))
 }
 
-fn is_unicode_escape(bytes: &[u8], offset: usize) -> bool {
-    let escape = bytes.get(offset..offset + 6).unwrap_or_default();
-    escape.starts_with(b"\\u") && escape.iter().skip(2).all(u8::is_ascii_hexdigit)
+/// The first byte of the number around `near`.
+fn number_start(bytes: &[u8], near: usize) -> usize {
+    let before = bytes.get(..near).unwrap_or_default();
+    let in_number = |byte: &&u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
+    near - before.iter().rev().take_while(in_number).count()
 }
 
-/// A number the parser refused is either too large or not a number at all.
-fn number_fault(bytes: &[u8], near: usize) -> ParseError {
-    let in_number = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E');
-    let before = bytes.get(..near).unwrap_or_default();
-    let start = near - before.iter().rev().take_while(|byte| in_number(byte)).count();
-    let rest = bytes.get(start..).unwrap_or_default();
-    let length = rest.iter().position(|byte| b" \t\r\n,]}:[{\"".contains(byte)).unwrap_or(rest.len());
-    match serde_json::from_slice::<serde::de::IgnoredAny>(&rest[..length]) {
-        Ok(_) => ParseError::NumberOutOfRange { offset: start },
-        Err(_) => ParseError::InvalidJson { offset: near },
+/// The first escape that is half of a surrogate pair without the other half, in a text that is JSON otherwise.
+fn lone_surrogate(bytes: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        at += memchr::memchr(b'\\', bytes.get(at..)?)?;
+        at += match (unit(bytes, at), unit(bytes, at + 6)) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => 12,
+            (Some(0xd800..=0xdfff), _) => return Some(at),
+            _ => 2,
+        };
     }
+}
+
+/// The UTF-16 unit a `\u` escape at `at` names.
+fn unit(bytes: &[u8], at: usize) -> Option<u16> {
+    let digits = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
+    u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
 /// Refuses the first object that has one name twice, however it is escaped.
