@@ -15,6 +15,7 @@ use simd_json::{Buffers, INPUT_PADDING, Tape};
 pub use fault::ParseError;
 pub use node::{Elements, Kind, Members, Node};
 pub use pointer::{BadPointer, Pointer};
+pub(crate) use pointer::cut_pointer;
 pub use scan::{Frames, elements, locate};
 pub(super) use scan::{place, skip_blanks};
 
