@@ -13,14 +13,14 @@ use crate::metrics::Metrics;
 use crate::pipeline::Shared;
 use crate::plugin::Chains;
 use crate::route::{Match, Route, Routes};
-use crate::schema::Registry;
+use crate::schema::{self, Registry, Schemas};
 
 /// The pipeline's shared parts.
 pub fn shared(config: &Config, metrics: &Metrics) -> Result<Shared, ServeError> {
     let routes = Routes::new(config.routes.iter().map(route).collect());
     let metrics = Shared::route_metrics(&routes, metrics);
     Ok(Shared {
-        registry: Arc::new(registry(config)?),
+        schemas: schemas(config)?,
         chains: chains(config)?,
         producer: Arc::new(producer(config)?),
         metrics,
@@ -65,8 +65,15 @@ pub fn event_limits(config: &Config) -> Limits {
     }
 }
 
-fn registry(_config: &Config) -> Result<Registry, ServeError> {
-    Ok(Registry {})
+fn schemas(config: &Config) -> Result<Schemas, ServeError> {
+    let Some(directory) = &config.schemas else {
+        return Ok(Schemas::new(Registry::default()));
+    };
+    let loaded = Registry::load(directory, &schema::Limits::default());
+    loaded.map(Schemas::new).map_err(|errors| {
+        let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        ServeError::Config(lines.join("\n"))
+    })
 }
 
 fn chains(_config: &Config) -> Result<Chains, ServeError> {
