@@ -77,7 +77,7 @@ fn schemas(config: &Config) -> Result<Schemas, ServeError> {
 }
 
 fn chains(_config: &Config) -> Result<Chains, ServeError> {
-    Ok(Chains {})
+    Ok(Chains::default())
 }
 
 fn producer(config: &Config) -> Result<Producer, ServeError> {
