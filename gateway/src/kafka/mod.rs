@@ -2,6 +2,7 @@
 //! record goes or what it holds.
 
 pub mod admin;
+pub mod consumer;
 pub mod delivery;
 pub mod partitioner;
 pub mod producer;

@@ -3,6 +3,7 @@
 
 pub mod build;
 mod listen;
+mod lookups;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -21,6 +22,8 @@ use crate::http::workers::Workers;
 use crate::http::{Edge, Limits, admin};
 use crate::metrics::Metrics;
 use crate::pipeline::{Shared, Worker};
+use crate::ports::RecentStore;
+use crate::recent::Mode;
 
 /// Why serving could not begin, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -54,19 +57,36 @@ pub struct Addresses {
     pub admin: SocketAddr,
 }
 
+/// A read model that a role brings along instead of the config's Valkey.
+pub struct ReadModel {
+    /// Where it is kept.
+    pub store: Arc<dyn RecentStore>,
+    /// How it follows Kafka.
+    pub mode: Mode,
+}
+
 /// A worker's loop that has not turned for so long is stuck.
 const STALLED_AFTER: Duration = Duration::from_secs(10);
 
 /// Serves until a signal, then stops without losing what was acknowledged.
-pub fn run(config: &Config, announce: impl FnOnce(Addresses)) -> Result<(), ServeError> {
+pub fn run(
+    config: &Config,
+    read_model: Option<ReadModel>,
+    announce: impl FnOnce(Addresses),
+) -> Result<(), ServeError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("rest").enable_all().build();
     let runtime = runtime.map_err(ServeError::system("the runtime cannot start"))?;
-    LocalSet::new().block_on(&runtime, serve(config, announce))
+    LocalSet::new().block_on(&runtime, serve(config, read_model, announce))
 }
 
-async fn serve(config: &Config, announce: impl FnOnce(Addresses)) -> Result<(), ServeError> {
+async fn serve(
+    config: &Config,
+    read_model: Option<ReadModel>,
+    announce: impl FnOnce(Addresses),
+) -> Result<(), ServeError> {
     let metrics = Arc::new(Metrics::new().map_err(|error| ServeError::Config(error.to_string()))?);
     let shared = Arc::new(build::shared(config, &metrics)?);
+    let recent = lookups::start(config, read_model)?;
     let budget = Budget::new(config.limits.in_flight_bytes_max);
     let limits = http_limits(config);
     let (stop, stopped) = watch::channel(false);
