@@ -69,7 +69,7 @@ pub(super) struct PluginCounters {
     pub(super) events: IntCounter,
     pub(super) ended_well: IntCounter,
     pub(super) discarded_lines: IntCounter,
-    discarded_names: IntCounter,
+    pub(super) discarded_names: IntCounter,
 }
 
 /// A metric that a plugin made.
@@ -95,7 +95,6 @@ impl PluginCounters {
             return Some(own.clone());
         }
         if names.len() >= self.names_max || !is_metric_name(name) {
-            self.discarded_names.inc();
             return None;
         }
         let own = if is_counter {

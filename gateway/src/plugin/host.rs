@@ -88,10 +88,14 @@ impl Said {
 
     /// Resolves a name; one too many gets an id that counts nowhere.
     fn resolve(&mut self, is_counter: bool, name: &str) -> u32 {
-        let kept = if self.own.len() < self.settings.metric_names_max { self.counters.own(is_counter, name) } else { None };
-        let Some(own) = kept else { return u32::MAX };
+        let id = self.own.len();
+        let own = if id < self.settings.metric_names_max { self.counters.own(is_counter, name) } else { None };
+        let Some(own) = own else {
+            self.counters.discarded_names.inc();
+            return u32::MAX;
+        };
         self.own.push(own);
-        u32::try_from(self.own.len() - 1).unwrap_or(u32::MAX)
+        u32::try_from(id).unwrap_or(u32::MAX)
     }
 }
 

@@ -22,8 +22,9 @@ pub use self::artifact::{Artifact, ArtifactError, Description};
 pub use self::chain::{Chain, Chains, SeenBy, WorkerChains};
 pub use self::compile::{CompileError, Compiler, compile_plugin};
 pub use self::counters::Counters;
+pub use self::guest::Overrun;
 pub use self::instance::{CallError, Instance};
-pub use self::load::{Host, LoadError, Plugin, Use};
+pub use self::load::{Host, LoadError, Plugin, StartError, Use};
 pub use self::output::{Op, OutputError, Verdict, Verdicts};
 
 use crate::event::{Selected, Selector};

@@ -20,7 +20,6 @@ pub mod guest;
 
 #[doc(hidden)]
 #[cfg(target_arch = "wasm32")]
-#[expect(unsafe_code, missing_docs, unreachable_pub, reason = "generated: the canonical ABI of the contract")]
 pub mod bindings {
     wit_bindgen::generate!({
         path: "wit",
