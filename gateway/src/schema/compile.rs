@@ -30,6 +30,8 @@ pub(super) const SCHEME: &str = "weir:";
 pub struct Schema {
     subject: Arc<str>,
     version: u32,
+    header: String,
+    receipt: String,
     limits: Limits,
     validator: Validator<OnTape>,
 }
@@ -85,7 +87,24 @@ impl Schema {
             .should_validate_formats(true)
             .build(document)
             .map_err(|error| refusal(&error))?;
-        Ok(Schema { subject: subject.into(), version, limits: limits.clone(), validator })
+        Ok(Schema {
+            subject: subject.into(),
+            version,
+            header: format!("{subject}/{version}"),
+            receipt: serde_json::json!({"subject": subject, "version": version}).to_string(),
+            limits: limits.clone(),
+            validator,
+        })
+    }
+
+    /// `<subject>/<version>`, as in the `weir-schema` record header.
+    pub fn header(&self) -> &str {
+        &self.header
+    }
+
+    /// The schema's part of a receipt, a JSON object.
+    pub fn receipt(&self) -> &str {
+        &self.receipt
     }
 
     /// The subject, e.g. `orders.created`.

@@ -9,6 +9,7 @@ mod equality;
 mod explain;
 mod instance;
 mod registry;
+mod valid;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use arc_swap::ArcSwap;
 
 pub use compile::{Refusal, Schema};
 pub use registry::{LoadError, Registry};
+pub use valid::{Unmatched, ValidEvent};
 
 /// Where the schemas are and what they may cost.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
@@ -66,6 +68,7 @@ impl Default for Limits {
 }
 
 /// The registry in force. A reader keeps the one it took; a new one is published whole.
+#[derive(Debug)]
 pub struct Schemas {
     current: ArcSwap<Registry>,
 }
