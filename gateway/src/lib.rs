@@ -4,19 +4,19 @@ pub mod metrics;
 pub mod problem;
 
 pub mod event;
-pub mod schema;
 pub mod plugin;
 pub mod route;
+pub mod schema;
 
-pub mod ports;
 pub mod kafka;
-pub mod valkey;
 pub mod memory;
+pub mod ports;
 pub mod recent;
+pub mod valkey;
 
-pub mod pipeline;
-pub mod http;
 pub mod config;
+pub mod http;
+pub mod pipeline;
 
 pub mod commands;
 pub mod dev;

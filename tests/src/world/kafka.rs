@@ -1,9 +1,7 @@
 //! Apache Kafka in KRaft mode: one combined broker and controller, or three.
 //! Starts and stops brokers and knows their topics; the gateway's own Kafka code is not used here.
 
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -14,17 +12,13 @@ use rdkafka::message::{Message, OwnedMessage};
 use rdkafka::metadata::Metadata;
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::broker::{self, Plan, Ports};
 use super::folder::Folder;
-use super::tls::{self, Certificate};
-use super::{Launch, Process, free_port, inputs, until};
+use super::tls::Certificate;
+use super::{Process, until};
 
 const START_TIMEOUT: Duration = Duration::from_secs(90);
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-/// Brokers here live for a minute: start fast, stay small.
-const JAVA_FLAGS: [&str; 6] =
-    ["-XX:TieredStopAtLevel=1", "-Xshare:auto", "-XX:+UseSerialGC", "-Xms64m", "-Xmx384m", "-Dlog4j2.level=WARN"];
-const SASL_USER: &str = "weir";
-const SASL_PASSWORD: &str = "weir-secret";
 
 /// What kind of cluster to start.
 #[derive(Clone, Debug)]
@@ -70,23 +64,22 @@ impl Kafka {
         let folder = Folder::new("kafka");
         let certificate = options.sasl.then(|| Certificate::create(folder.path()));
         let ports: Vec<Ports> = (0..options.brokers).map(|_| Ports::draw()).collect();
-        let files: Vec<PathBuf> = (0..options.brokers)
-            .map(|broker| {
-                let text = properties(&options, &ports, broker, folder.path(), certificate.as_ref());
-                folder.write(&format!("broker-{broker}.properties"), &text)
-            })
-            .collect();
-        format_storage(&files, options.sasl);
-        let start = |(broker, file): (usize, &PathBuf)| Process::start(launch(broker, file, folder.path()));
+        let plan = Plan {
+            options: &options,
+            ports: &ports,
+            certificate: certificate.as_ref(),
+            folder: folder.path(),
+        };
+        let brokers = plan.prepare().into_iter().map(Process::start).collect();
         let kafka = Self {
-            brokers: files.iter().enumerate().map(start).collect(),
+            brokers,
             bootstrap: addresses(ports.iter().map(|ports| ports.plain)),
             sasl: certificate.map(|certificate| SaslAccess {
                 bootstrap: addresses(ports.iter().map(|ports| ports.sasl)),
                 ca: certificate.ca,
-                mechanism: "SCRAM-SHA-512",
-                user: SASL_USER,
-                password: SASL_PASSWORD,
+                mechanism: broker::SASL_MECHANISM,
+                user: broker::SASL_USER,
+                password: broker::SASL_PASSWORD,
             }),
             replication: i32::try_from(options.brokers.min(3)).unwrap(),
             _folder: Some(folder),
@@ -97,7 +90,13 @@ impl Kafka {
 
     /// A cluster that runs already; it cannot be killed from here.
     pub fn at(bootstrap: &str) -> Self {
-        Self { brokers: Vec::new(), bootstrap: bootstrap.to_owned(), sasl: None, replication: -1, _folder: None }
+        Self {
+            brokers: Vec::new(),
+            bootstrap: bootstrap.to_owned(),
+            sasl: None,
+            replication: -1,
+            _folder: None,
+        }
     }
 
     /// `127.0.0.1:port`, comma-separated.
@@ -140,7 +139,8 @@ impl Kafka {
         until(&format!("topic {name} has leaders"), CALL_TIMEOUT, async || {
             let metadata = self.metadata(Some(name)).await?;
             let partitions = metadata.topics().first()?.partitions();
-            (!partitions.is_empty() && partitions.iter().all(|partition| partition.leader() >= 0)).then_some(())
+            (!partitions.is_empty() && partitions.iter().all(|partition| partition.leader() >= 0))
+                .then_some(())
         })
         .await;
     }
@@ -171,107 +171,8 @@ impl Kafka {
     }
 }
 
-#[derive(Debug)]
-struct Ports {
-    plain: u16,
-    controller: u16,
-    sasl: u16,
-}
-
-impl Ports {
-    fn draw() -> Self {
-        Self { plain: free_port(), controller: free_port(), sasl: free_port() }
-    }
-}
-
 fn addresses(ports: impl Iterator<Item = u16>) -> String {
     ports.map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",")
-}
-
-fn properties(
-    options: &KafkaOptions,
-    ports: &[Ports],
-    broker: usize,
-    folder: &Path,
-    certificate: Option<&Certificate>,
-) -> String {
-    let own = &ports[broker];
-    let voters = ports.iter().enumerate().map(|(id, ports)| format!("{id}@127.0.0.1:{}", ports.controller));
-    let voters = voters.collect::<Vec<_>>().join(",");
-    let replication = options.brokers.min(3);
-    let mut listeners = format!("PLAINTEXT://127.0.0.1:{},CONTROLLER://127.0.0.1:{}", own.plain, own.controller);
-    let mut secure = String::new();
-    if let Some(certificate) = certificate {
-        listeners += &format!(",SASL_SSL://127.0.0.1:{}", own.sasl);
-        secure = format!(
-            "sasl.enabled.mechanisms=SCRAM-SHA-512\n\
-             listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=\
-             org.apache.kafka.common.security.scram.ScramLoginModule required;\n\
-             ssl.keystore.type=PKCS12\nssl.keystore.location={}\nssl.keystore.password={}\n",
-            certificate.key_store.display(),
-            tls::PASSWORD,
-        );
-    }
-    let more: String = options.properties.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
-    format!(
-        "process.roles=broker,controller\n\
-         node.id={broker}\n\
-         controller.quorum.voters={voters}\n\
-         controller.listener.names=CONTROLLER\n\
-         inter.broker.listener.name=PLAINTEXT\n\
-         listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL\n\
-         listeners={listeners}\n\
-         log.dirs={folder}/data-{broker}\n\
-         auto.create.topics.enable=false\n\
-         group.initial.rebalance.delay.ms=0\n\
-         offsets.topic.num.partitions=4\n\
-         offsets.topic.replication.factor={replication}\n\
-         transaction.state.log.num.partitions=4\n\
-         transaction.state.log.replication.factor={replication}\n\
-         transaction.state.log.min.isr=1\n\
-         share.coordinator.state.topic.num.partitions=1\n\
-         share.coordinator.state.topic.replication.factor={replication}\n\
-         share.coordinator.state.topic.min.isr=1\n\
-         num.network.threads=2\n\
-         num.io.threads=4\n\
-         log.cleaner.dedupe.buffer.size=4194304\n\
-         broker.session.timeout.ms=6000\n\
-         {secure}{more}",
-        folder = folder.display(),
-    )
-}
-
-fn java(class: &str) -> Vec<OsString> {
-    let jars = inputs::kafka().join("*");
-    let mut args: Vec<OsString> = JAVA_FLAGS.map(OsString::from).into();
-    args.extend(["-cp".into(), jars.into_os_string(), class.into()]);
-    args
-}
-
-fn launch(broker: usize, file: &Path, folder: &Path) -> Launch {
-    let mut args = java("kafka.Kafka");
-    args.push(file.into());
-    let name = format!("kafka-{broker}");
-    Launch { name, program: "java".into(), args, env: Vec::new(), folder: folder.to_owned() }
-}
-
-/// Writes the cluster's identity, and the SASL user, into each broker's empty data folder.
-fn format_storage(files: &[PathBuf], sasl: bool) {
-    let start = |file: &PathBuf| {
-        let mut command = Command::new("java");
-        command.args(java("kafka.tools.StorageTool")).args(["format", "-t", "d2Vpci10ZXN0LWNsdXN0ZQ", "-c"]).arg(file);
-        if sasl {
-            let user = format!("SCRAM-SHA-512=[name={SASL_USER},password={SASL_PASSWORD}]");
-            command.args(["--add-scram", &user]);
-        }
-        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
-        command.spawn().expect("Java is there, see tests/setup.sh")
-    };
-    let running: Vec<_> = files.iter().map(start).collect();
-    for child in running {
-        let output = child.wait_with_output().unwrap();
-        assert!(output.status.success(), "cannot format: {}", String::from_utf8_lossy(&output.stderr));
-    }
 }
 
 fn read_all(config: &ClientConfig, topic: &str) -> Vec<OwnedMessage> {

@@ -2,6 +2,7 @@
 //! loopback ports, each in a folder of its own, and gone afterwards however the test process ends.
 //! Knows nothing of the gateway's insides; what a test asserts is the test's affair.
 
+mod broker;
 mod folder;
 pub mod inputs;
 mod kafka;

@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::{until, watchdog};
 
 /// How much of a log is shown when a test fails.
-const LOG_TAIL_BYTES_MAX: usize = 16 * 1024;
+const LOG_TAIL_BYTES_MAX: usize = 8 * 1024;
 
 /// How to start a service; kept, so that a killed one can be started again the same way.
 #[derive(Clone, Debug)]
@@ -37,7 +37,8 @@ impl Launch {
         let mut command = Command::new(&self.program);
         command.args(&self.args).envs(self.env.iter().cloned()).current_dir(&self.folder).process_group(0);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {:?}: {error}", self.program));
+        let child =
+            command.spawn().unwrap_or_else(|error| panic!("cannot start {:?}: {error}", self.program));
         watchdog::own_group(child.id());
         child
     }

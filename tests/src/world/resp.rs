@@ -49,10 +49,10 @@ impl Resp {
     pub async fn connect(address: &str, password: Option<&str>) -> std::io::Result<Self> {
         let connecting = tokio::time::timeout(CALL_TIMEOUT, TcpStream::connect(address));
         let mut resp = Self(BufReader::new(connecting.await??));
-        if let Some(password) = password {
-            if let Reply::Error(why) = resp.call(&["AUTH", password]).await? {
-                return Err(std::io::Error::other(why));
-            }
+        if let Some(password) = password
+            && let Reply::Error(why) = resp.call(&["AUTH", password]).await?
+        {
+            return Err(std::io::Error::other(why));
         }
         Ok(resp)
     }
