@@ -1,1 +1,3 @@
+//! What the tests and benches are driven with.
 
+pub mod bench;
