@@ -212,7 +212,8 @@ impl Generator {
 }
 
 impl Tally {
-    fn new(first_event: u64) -> Result<Tally> {
+    /// Nothing yet.
+    pub fn new(first_event: u64) -> Result<Tally> {
         Ok(Tally {
             window_s: 0.0,
             acked_events: 0,

@@ -25,13 +25,26 @@ pub enum Mark {
     NotAllStored,
 }
 
+impl Mark {
+    /// The word for it in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mark::GatewayFull => "gateway full",
+            Mark::GeneratorBehind => "generator behind",
+            Mark::Disturbed => "disturbed",
+            Mark::Stolen => "stolen",
+            Mark::NotAllStored => "not all stored",
+        }
+    }
+}
+
 /// The processes beside the generator's own.
 #[derive(Clone, Copy)]
 pub struct Pids {
     /// Under measurement.
     pub gateway: u32,
-    /// Shares its core with the generator.
-    pub sink: u32,
+    /// Shares its core with the generator; an echo has none.
+    pub sink: Option<u32>,
 }
 
 /// One window's figures.
@@ -63,7 +76,7 @@ pub struct Window {
 
 struct Readings {
     gateway: Sample,
-    sink: Sample,
+    sink: Option<Sample>,
     generator: Sample,
     machine: (f64, f64),
 }
@@ -72,7 +85,7 @@ impl Readings {
     fn take(pids: Pids) -> Result<Readings> {
         Ok(Readings {
             gateway: Sample::take(pids.gateway)?,
-            sink: Sample::take(pids.sink)?,
+            sink: pids.sink.map(Sample::take).transpose()?,
             generator: Sample::take(std::process::id())?,
             machine: machine()?,
         })
@@ -89,7 +102,8 @@ pub fn measure(plan: &Plan, pids: Pids) -> Result<(Window, Tally)> {
     })?;
     let [begin, end] = &readings[..] else { return Err("a window has two moments".into()) };
     let spent = end.gateway.since(&begin.gateway);
-    let load_s = end.sink.since(&begin.sink).cpu_s + end.generator.since(&begin.generator).cpu_s;
+    let sink_s = end.sink.iter().zip(&begin.sink).map(|(end, begin)| end.since(begin).cpu_s).sum::<f64>();
+    let load_s = sink_s + end.generator.since(&begin.generator).cpu_s;
     let marks = marks(
         &tally,
         plan,
@@ -132,7 +146,7 @@ fn marks(
         (Mark::GeneratorBehind, behind && !gateway_full),
         (Mark::Disturbed, others_s > 0.1 * wall_s * cores),
         (Mark::Stolen, stolen_s > 0.02 * wall_s * cores),
-        (Mark::NotAllStored, tally.statuses.keys().any(|status| !matches!(status, 200 | 201))),
+        (Mark::NotAllStored, tally.statuses.keys().any(|status| !matches!(*status, 200 | 201))),
     ]
     .into_iter()
     .filter_map(|(mark, holds)| holds.then_some(mark))
