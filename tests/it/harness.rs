@@ -86,7 +86,11 @@ async fn a_replica_takes_over_and_the_dead_come_back() {
     let valkey = Valkey::start(ValkeyOptions::default()).await;
     let primary = valkey.primary_of("key").await.unwrap();
     primary.call(&["SET", "key", "kept"]).await.unwrap();
-    assert_eq!(primary.call(&["WAIT", "1", "1000"]).await.unwrap(), Reply::Integer(0), "WAIT is per connection");
+    assert_eq!(
+        primary.call(&["WAIT", "1", "1000"]).await.unwrap(),
+        Reply::Integer(0),
+        "WAIT is per connection"
+    );
     primary.process().kill();
     let next = until("another primary", PATIENCE, async || {
         valkey.primary_of("key").await.filter(|node| node.address() != primary.address())
@@ -105,8 +109,11 @@ async fn a_replica_takes_over_and_the_dead_come_back() {
 #[tokio::test]
 async fn the_oldest_valkey_we_promise_forms_a_cluster() {
     let Some(server) = inputs::valkey_minimum() else { skip!("Valkey 8.0 cannot be had on this machine") };
-    let options =
-        ValkeyOptions { server: Some(server), password: Some("secret".to_owned()), ..ValkeyOptions::default() };
+    let options = ValkeyOptions {
+        server: Some(server),
+        password: Some("secret".to_owned()),
+        ..ValkeyOptions::default()
+    };
     let valkey = Valkey::start(options).await;
     let node = valkey.primary_of("key").await.unwrap();
     assert!(node.call(&["INFO", "server"]).await.unwrap().text().contains("valkey_version:8.0"));

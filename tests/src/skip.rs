@@ -13,7 +13,8 @@ pub fn record(why: &str) {
     let line = format!("SKIPPED: {}: {why}", thread.name().unwrap_or("unnamed test"));
     eprintln!("{line}");
     let Some(path) = std::env::var_os(SKIPPED_FILE) else { return };
-    let mut file = OpenOptions::new().create(true).append(true).open(path).expect("the skip list is writable");
+    let mut file =
+        OpenOptions::new().create(true).append(true).open(path).expect("the skip list is writable");
     writeln!(file, "{line}").expect("the skip list is writable");
 }
 

@@ -94,3 +94,39 @@ fn write_digits(into: &mut [u8], mut number: u64) {
         number /= 10;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(request: &Request) -> serde_json::Value {
+        let text = std::str::from_utf8(request.bytes()).expect("ASCII");
+        let (_, body) = text.split_once("\r\n\r\n").expect("a head and a body");
+        serde_json::from_str(body).expect("JSON")
+    }
+
+    #[test]
+    fn every_event_satisfies_the_schema_and_carries_its_number() {
+        let schema = include_str!("../../../schemas/orders.created/1.json");
+        let schema = serde_json::from_str(schema).expect("JSON");
+        let validator = jsonschema::validator_for(&schema).expect("a schema");
+        let mut request = Request::new(Shape::Array, SocketAddr::from(([127, 0, 0, 1], 1)));
+        for first in [0, 100, 999_999_999_900] {
+            request.number(first);
+            let events = body(&request);
+            let events = events.as_array().expect("an array");
+            assert_eq!(events.len(), 100);
+            for (event, sequence) in events.iter().zip(first..) {
+                validator.validate(event).expect("the schema is satisfied");
+                assert_eq!(event["order_id"].as_str().and_then(sequence_of), Some(sequence));
+            }
+        }
+    }
+
+    #[test]
+    fn a_single_is_about_400_bytes() {
+        let request = Request::new(Shape::Single, SocketAddr::from(([127, 0, 0, 1], 1)));
+        let bytes = body(&request).to_string().len();
+        assert!((380..=420).contains(&bytes), "{bytes} bytes");
+    }
+}

@@ -17,6 +17,8 @@ pub struct Report {
     pub machine: Machine,
     /// How long and how often.
     pub effort: Effort,
+    /// The textbook stood in our place: ratios show the machine's noise.
+    pub noise: bool,
     /// CPU-seconds per million events of the echo server, by the cell's name.
     pub floor: BTreeMap<&'static str, f64>,
     /// The cells.
@@ -60,12 +62,15 @@ impl Report {
             if *pinned { "gateway on the last core, generator and sink on the first" } else { "not pinned" };
         println!("\n{cores} cores, {processor}, Linux {kernel}; {place}");
         println!(
-            "medians of {} windows of {} s; CPU of the gateway's process, every thread; latency from the due time",
+            "medians of {} windows of {} s; CPU of the gateway's process, every thread; latency from the due \
+             time, saturated from sending; floor: a bare echo of as many bytes, one window",
             2 * (self.effort.rounds - 1),
             self.effort.window_s
         );
-        println!("floor: a bare echo of the same bytes, in one window\n");
-        println!("{HEAD}");
+        if self.noise {
+            println!("the textbook on both sides: its ratio to itself is this machine's noise");
+        }
+        println!("\n{HEAD}");
         for comparison in &self.comparisons {
             self.print_cell(comparison);
         }
@@ -76,7 +81,6 @@ impl Report {
 
     fn print_cell(&self, comparison: &Comparison) {
         let cell = comparison.cell;
-        let floor = self.floor.get(cell.name).copied().unwrap_or(f64::NAN);
         for (ours, name) in [(true, "ours"), (false, "textbook")] {
             let of = |figure: fn(&Window) -> f64| median(comparison.windows(ours).map(figure).collect());
             println!(
@@ -91,7 +95,9 @@ impl Report {
                 of(|it| it.p99_ms),
                 marks(comparison.windows(ours)),
             );
+            println!("{:<18} {:<8} {}", "", "", threads(comparison.windows(ours)));
         }
+        let floor = self.floor.get(cell.name).copied().unwrap_or(f64::NAN);
         let (low, middle, high) = comparison.ratios();
         let verdict = if comparison.met() { "met" } else { "MISSED" };
         println!(
@@ -118,5 +124,18 @@ fn marks<'a>(windows: impl Iterator<Item = &'a Window>) -> String {
         *counts.entry(*mark).or_default() += 1;
     }
     let words: Vec<String> = counts.iter().map(|(mark, count)| format!("{count} {}", mark.name())).collect();
+    words.join(", ")
+}
+
+/// Medians of CPU-s/M by kind of thread, the dearest first; what is below a hundredth is left out.
+fn threads<'a>(windows: impl Iterator<Item = &'a Window>) -> String {
+    let mut kinds: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for (kind, cost) in windows.flat_map(|window| &window.threads_s_per_million) {
+        kinds.entry(kind).or_default().push(*cost);
+    }
+    let mut medians: Vec<(f64, &str)> = kinds.into_iter().map(|(kind, all)| (median(all), kind)).collect();
+    medians.retain(|(cost, _)| *cost >= 0.01);
+    medians.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let words: Vec<String> = medians.iter().map(|(cost, kind)| format!("{kind} {cost:.2}")).collect();
     words.join(", ")
 }

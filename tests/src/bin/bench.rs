@@ -32,7 +32,7 @@ struct Flags {
     /// Two rounds of two seconds: to see that it works, not to quote.
     #[arg(long)]
     quick: bool,
-    /// The textbook gateway on both sides: its ratio to itself is this machine's noise. No count.
+    /// The textbook gateway in our place too: its ratio to itself is this machine's noise.
     #[arg(long)]
     noise: bool,
     /// Leave out the count on real Kafka.
@@ -58,8 +58,8 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let bench = Bench { workbench, cores, runtime, effort, noise: flags.noise };
     let (floor, comparisons) = on(&cores.load, || Ok((bench.floor()?, bench.compare()?)))?;
-    let count = if flags.no_kafka || flags.noise { None } else { Some(bench.count()?) };
-    let report = Report { machine, effort, floor, comparisons, count };
+    let count = if flags.no_kafka { None } else { Some(bench.count()?) };
+    let report = Report { machine, effort, noise: flags.noise, floor, comparisons, count };
     report.print();
     report.write(&bench.workbench.output)?;
     match &report.count {
@@ -92,11 +92,7 @@ impl Bench {
     /// Both gateways over one sink.
     fn compare(&self) -> Result<Vec<Comparison>> {
         let sink = Sink::start(&self.workbench)?;
-        let ours = if self.noise {
-            self.on_its_core(self.workbench.textbook(&sink.bootstrap))?
-        } else {
-            self.on_its_core(self.workbench.ours(&sink.bootstrap))?
-        };
+        let ours = self.on_its_core(self.ours(&sink.bootstrap))?;
         let textbook = self.on_its_core(self.workbench.textbook(&sink.bootstrap))?;
         let side = |gateway: &Gateway| Side {
             address: gateway.address,
@@ -110,7 +106,7 @@ impl Bench {
         self.runtime.block_on(async {
             let kafka = Kafka::start(KafkaOptions::default()).await;
             kafka.create_topic("orders", 6, &[]).await;
-            let ours = self.workbench.ours(kafka.bootstrap()).await?;
+            let ours = self.ours(kafka.bootstrap()).await?;
             let plan = Plan {
                 target: ours.address,
                 shape: Shape::Array,
@@ -123,6 +119,14 @@ impl Bench {
             let sent = send(&plan)?;
             count(&sent, &kafka.records("orders").await)
         })
+    }
+
+    async fn ours(&self, bootstrap: &str) -> Result<Gateway> {
+        if self.noise {
+            self.workbench.textbook(bootstrap).await
+        } else {
+            self.workbench.ours(bootstrap).await
+        }
     }
 
     /// Runs `start` with this thread on the gateway's core, so that the process it starts stays there.

@@ -21,8 +21,14 @@ use super::{Launch, Process, free_port, inputs, until};
 const START_TIMEOUT: Duration = Duration::from_secs(90);
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Brokers here live for a minute: start fast, stay small.
-const JAVA_FLAGS: [&str; 6] =
-    ["-XX:TieredStopAtLevel=1", "-Xshare:auto", "-XX:+UseSerialGC", "-Xms64m", "-Xmx384m", "-Dlog4j2.level=WARN"];
+const JAVA_FLAGS: [&str; 6] = [
+    "-XX:TieredStopAtLevel=1",
+    "-Xshare:auto",
+    "-XX:+UseSerialGC",
+    "-Xms64m",
+    "-Xmx384m",
+    "-Dlog4j2.level=WARN",
+];
 const SASL_USER: &str = "weir";
 const SASL_PASSWORD: &str = "weir-secret";
 
@@ -97,7 +103,13 @@ impl Kafka {
 
     /// A cluster that runs already; it cannot be killed from here.
     pub fn at(bootstrap: &str) -> Self {
-        Self { brokers: Vec::new(), bootstrap: bootstrap.to_owned(), sasl: None, replication: -1, _folder: None }
+        Self {
+            brokers: Vec::new(),
+            bootstrap: bootstrap.to_owned(),
+            sasl: None,
+            replication: -1,
+            _folder: None,
+        }
     }
 
     /// `127.0.0.1:port`, comma-separated.
@@ -140,7 +152,8 @@ impl Kafka {
         until(&format!("topic {name} has leaders"), CALL_TIMEOUT, async || {
             let metadata = self.metadata(Some(name)).await?;
             let partitions = metadata.topics().first()?.partitions();
-            (!partitions.is_empty() && partitions.iter().all(|partition| partition.leader() >= 0)).then_some(())
+            (!partitions.is_empty() && partitions.iter().all(|partition| partition.leader() >= 0))
+                .then_some(())
         })
         .await;
     }
@@ -199,7 +212,8 @@ fn properties(
     let voters = ports.iter().enumerate().map(|(id, ports)| format!("{id}@127.0.0.1:{}", ports.controller));
     let voters = voters.collect::<Vec<_>>().join(",");
     let replication = options.brokers.min(3);
-    let mut listeners = format!("PLAINTEXT://127.0.0.1:{},CONTROLLER://127.0.0.1:{}", own.plain, own.controller);
+    let mut listeners =
+        format!("PLAINTEXT://127.0.0.1:{},CONTROLLER://127.0.0.1:{}", own.plain, own.controller);
     let mut secure = String::new();
     if let Some(certificate) = certificate {
         listeners += &format!(",SASL_SSL://127.0.0.1:{}", own.sasl);
@@ -259,7 +273,10 @@ fn launch(broker: usize, file: &Path, folder: &Path) -> Launch {
 fn format_storage(files: &[PathBuf], sasl: bool) {
     let start = |file: &PathBuf| {
         let mut command = Command::new("java");
-        command.args(java("kafka.tools.StorageTool")).args(["format", "-t", "d2Vpci10ZXN0LWNsdXN0ZQ", "-c"]).arg(file);
+        command
+            .args(java("kafka.tools.StorageTool"))
+            .args(["format", "-t", "d2Vpci10ZXN0LWNsdXN0ZQ", "-c"])
+            .arg(file);
         if sasl {
             let user = format!("SCRAM-SHA-512=[name={SASL_USER},password={SASL_PASSWORD}]");
             command.args(["--add-scram", &user]);

@@ -37,7 +37,8 @@ impl Launch {
         let mut command = Command::new(&self.program);
         command.args(&self.args).envs(self.env.iter().cloned()).current_dir(&self.folder).process_group(0);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {:?}: {error}", self.program));
+        let child =
+            command.spawn().unwrap_or_else(|error| panic!("cannot start {:?}: {error}", self.program));
         watchdog::own_group(child.id());
         child
     }

@@ -16,7 +16,8 @@ pub(super) struct Certificate {
 impl Certificate {
     pub(super) fn create(folder: &Path) -> Self {
         let certificate = Self { key_store: folder.join("server.p12"), ca: folder.join("ca.pem") };
-        let name = ["-dname", "CN=weir-test", "-ext", "san=ip:127.0.0.1,dns:localhost", "-ext", "bc:c=ca:true"];
+        let name =
+            ["-dname", "CN=weir-test", "-ext", "san=ip:127.0.0.1,dns:localhost", "-ext", "bc:c=ca:true"];
         certificate.keytool(&[&["-genkeypair", "-keyalg", "EC", "-validity", "2"], &name[..]].concat());
         let ca = certificate.ca.display().to_string();
         certificate.keytool(&["-exportcert", "-rfc", "-file", &ca]);

@@ -124,7 +124,9 @@ impl Valkey {
         let Reply::Integer(slot) = asked.call(&["CLUSTER", "KEYSLOT", key]).await.ok()? else { return None };
         let ranges = asked.call(&["CLUSTER", "SLOTS"]).await.ok()?;
         let [.., primary] = ranges.items().iter().find_map(|range| match range.items() {
-            [Reply::Integer(first), Reply::Integer(last), primary, ..] if (*first..=*last).contains(&slot) => {
+            [Reply::Integer(first), Reply::Integer(last), primary, ..]
+                if (*first..=*last).contains(&slot) =>
+            {
                 Some([primary])
             }
             _ => None,

@@ -63,7 +63,11 @@ impl Weir {
         let launch = Launch {
             name: "weir".to_owned(),
             program: inputs::weir(),
-            args: options.args.iter().map(|arg| OsString::from(fill(arg).replace("{config}", &config))).collect(),
+            args: options
+                .args
+                .iter()
+                .map(|arg| OsString::from(fill(arg).replace("{config}", &config)))
+                .collect(),
             env: options.env.iter().map(|(name, value)| (name.clone(), fill(value))).collect(),
             folder: folder.path().to_owned(),
         };
