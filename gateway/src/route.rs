@@ -15,8 +15,10 @@ pub const KEY_BYTES_MAX: usize = 512;
 /// One route: match → schema, plugins, topic.
 #[derive(Clone, Debug)]
 pub struct Route {
-    /// Its name, also a metric label and the last part of its path.
+    /// Its name, also a metric label.
     pub name: Arc<str>,
+    /// The last part of its path, `/v1/events/{path}`.
+    pub path: Arc<str>,
     /// Which CloudEvents it takes on `/v1/events`.
     pub matching: Match,
     /// How a plain event gets its attributes.
@@ -115,9 +117,9 @@ impl Routes {
         self.0.iter()
     }
 
-    /// The route of `POST /v1/events/{name}`.
-    pub fn named(&self, name: &str) -> Option<&Arc<Route>> {
-        self.0.iter().find(|route| &*route.name == name)
+    /// The route of `POST /v1/events/{path}`.
+    pub fn at_path(&self, path: &str) -> Option<&Arc<Route>> {
+        self.0.iter().find(|route| &*route.path == path)
     }
 
     /// The route of a CloudEvent.

@@ -101,7 +101,8 @@ impl Parser {
         Ok(replaced)
     }
 
-    fn document<'a>(&mut self, arena: &'a Bump, bytes: &[u8]) -> Result<Document<'a>, Problem> {
+    /// Checks one JSON text within the limits.
+    pub fn document<'a>(&mut self, arena: &'a Bump, bytes: &[u8]) -> Result<Document<'a>, Problem> {
         if bytes.len() > self.limits.event_bytes_max {
             let detail = format!("an event may have at most {} bytes", self.limits.event_bytes_max);
             return Err(Problem::new(Code::EventTooLarge, detail));

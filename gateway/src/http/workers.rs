@@ -4,7 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -31,11 +31,11 @@ pub struct Workers {
 
 #[derive(Debug)]
 struct Running {
-    connections: mpsc::Sender<std::net::TcpStream>,
+    connections: Mutex<Option<mpsc::Sender<std::net::TcpStream>>>,
     load: Arc<AtomicUsize>,
     /// Milliseconds since the start, written by the worker's own loop.
     beat_ms: Arc<AtomicU64>,
-    thread: JoinHandle<()>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// Counts a connection for as long as it lives.
@@ -71,7 +71,8 @@ impl Workers {
                 };
                 LocalSet::new().block_on(&runtime, work);
             })?;
-            Ok(Running { connections, load, beat_ms, thread })
+            let connections = Mutex::new(Some(connections));
+            Ok(Running { connections, load, beat_ms, thread: Mutex::new(Some(thread)) })
         };
         let workers = (0..count.max(1)).map(start).collect::<io::Result<_>>()?;
         Ok(Workers { workers, open, connections_max: limits.connections_max, started })
@@ -121,7 +122,9 @@ impl Workers {
                 let Some(worker) = least else { return };
                 worker.load.fetch_add(1, Ordering::Relaxed);
                 self.open.fetch_add(1, Ordering::Relaxed);
-                if worker.connections.send(stream).await.is_err() {
+                let connections = worker.connections.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let Some(connections) = connections else { return };
+                if connections.send(stream).await.is_err() {
                     tracing::error!("a worker is gone");
                 }
             }
@@ -133,11 +136,15 @@ impl Workers {
         }
     }
 
-    /// Waits for every worker to finish its requests. Blocks; the workers know their own time limit.
-    pub fn join(self) {
-        for worker in self.workers {
-            drop(worker.connections);
-            if worker.thread.join().is_err() {
+    /// Lets every worker finish its requests, and waits for it. Blocks; the workers know their time limit.
+    pub fn close(&self) {
+        let take = |worker: &Running| {
+            drop(worker.connections.lock().unwrap_or_else(PoisonError::into_inner).take());
+            worker.thread.lock().unwrap_or_else(PoisonError::into_inner).take()
+        };
+        let threads: Vec<_> = self.workers.iter().filter_map(take).collect();
+        for thread in threads {
+            if thread.join().is_err() {
                 tracing::error!("a worker panicked");
             }
         }

@@ -176,7 +176,7 @@ pub(super) fn check_subject<'a>(
     event: Event<'a>,
     subject: Option<&str>,
 ) -> Result<ValidEvent<'a>, Draft> {
-    let schema = subject.and_then(|subject| shared.registry.subject(subject)).ok_or_else(|| {
+    let schema = subject.and_then(|subject| shared.schemas.subject(subject)).ok_or_else(|| {
         let named = subject.unwrap_or("(an attribute of the subject is absent)");
         refused(Problem::new(Code::UnknownSchema, format!("the registry has no subject `{named}`")))
     })?;

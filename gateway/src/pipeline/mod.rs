@@ -19,14 +19,14 @@ pub use self::outcome::{Dropped, Receipt};
 use self::outcome::{InFlight, by_report};
 use crate::event::budget::{EVENT_OVERHEAD_BYTES, Permit};
 use crate::event::frame::{Framing, frame};
-use crate::event::{Headers, Limits, RawEvent};
+use crate::event::{Headers, Limits, Parser, RawEvent};
 use crate::kafka::delivery::{Completions, Delivery};
 use crate::kafka::producer::Producer;
 use crate::metrics::{Metrics, RouteMetrics, Stage};
 use crate::plugin::Chains;
 use crate::problem::{Code, Problem};
 use crate::route::{Route, Routes};
-use crate::schema::{Registry, Schema};
+use crate::schema::{Schema, Schemas};
 
 /// A chunk ends at so many events or bytes; then the worker looks at its other requests.
 const CHUNK_EVENTS_MAX: usize = 64;
@@ -40,7 +40,7 @@ pub struct Shared {
     /// The routes.
     pub routes: Routes,
     /// The schemas.
-    pub registry: Arc<Registry>,
+    pub schemas: Schemas,
     /// Each route's plugins.
     pub chains: Chains,
     /// The way to Kafka.
@@ -139,9 +139,9 @@ impl Worker {
     }
 
     /// The route of a path's last part.
-    pub fn route(&self, name: &str) -> Result<Arc<Route>, Problem> {
-        let detail = "no route has this name; the operator's config lists them";
-        self.shared.routes.named(name).cloned().ok_or_else(|| Problem::new(Code::UnknownRoute, detail))
+    pub fn route(&self, path: &str) -> Result<Arc<Route>, Problem> {
+        let detail = "no route has this path; the operator's config lists them";
+        self.shared.routes.at_path(path).cloned().ok_or_else(|| Problem::new(Code::UnknownRoute, detail))
     }
 
     /// Takes a request's events to their endings, in a task of its own: a client that goes away does not
@@ -202,7 +202,7 @@ impl Worker {
             self.bench.borrow_mut().work(&self.shared, &job, chunk, &mut drafts);
         }
         let handed_over = Instant::now();
-        let explained = explain(&drafts).await;
+        let explained = explain(&drafts, self.shared.limits).await;
         // Whether all reports came or the time is over, each event is answered by what is known of it.
         drop(tokio::time::timeout(self.shared.answer_timeout, delivery.settled()).await);
         in_flight.metrics().took(Stage::Kafka, handed_over.elapsed());
@@ -249,7 +249,7 @@ fn chunks(events: &[RawEvent]) -> impl Iterator<Item = &[RawEvent]> {
 
 /// Explains the first violations of a request, off the worker: it can take a thousand times as long as
 /// finding that there is one.
-async fn explain(drafts: &[Draft]) -> Vec<Problem> {
+async fn explain(drafts: &[Draft], limits: Limits) -> Vec<Problem> {
     let violations = drafts.iter().filter_map(|draft| match draft {
         Draft::Violation(schema, data) => Some((Arc::clone(schema), data.clone())),
         Draft::Sent(_) | Draft::Ended(_) => None,
@@ -259,7 +259,13 @@ async fn explain(drafts: &[Draft]) -> Vec<Problem> {
         return Vec::new();
     }
     let explaining = tokio::task::spawn_blocking(move || {
-        wanted.iter().map(|(schema, data)| violation(schema).with_violations(schema.explain(data))).collect()
+        let mut parser = Parser::new(limits);
+        let explain = |(schema, data): &(Arc<Schema>, Bytes)| {
+            let arena = bumpalo::Bump::new();
+            let violations = parser.document(&arena, data).map(|document| schema.explain(document.root()));
+            violation(schema).with_violations(violations.unwrap_or_default())
+        };
+        wanted.iter().map(explain).collect()
     });
     explaining.await.unwrap_or_default()
 }

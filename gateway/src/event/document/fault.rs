@@ -3,11 +3,9 @@
 use simd_json::{ErrorType, Node as Entry};
 
 use super::node::{Kind, Node};
-use super::pointer::push_escaped;
+use super::pointer::{cut_pointer, push_escaped};
 use crate::problem::{Code, Problem};
 
-/// Pointers in answers are cut at this length, at a whole step.
-const POINTER_BYTES_MAX: usize = 256;
 /// Objects up to this size compare their keys in pairs; larger ones sort them.
 const PAIRWISE_MAX: usize = 24;
 
@@ -73,9 +71,7 @@ pub(super) fn explain(bytes: &[u8], error: &simd_json::Error) -> ParseError {
     let near = error.index().min(bytes.len());
     match (syntax_offset(bytes), error.error()) {
         (Some(offset), _) => ParseError::InvalidJson { offset },
-        (None, ErrorType::InvalidNumber) => {
-            ParseError::NumberOutOfRange { offset: number_start(bytes, near) }
-        }
+        (None, ErrorType::InvalidNumber) => ParseError::NumberOutOfRange { offset: number_start(bytes, near) },
         (None, _) => match lone_surrogate(bytes) {
             Some(offset) => ParseError::LoneSurrogate { offset },
             None => ParseError::InvalidJson { offset: near },
@@ -157,19 +153,17 @@ fn filter_bit(name: &[u8]) -> u32 {
     (first ^ last.rotate_left(2) ^ length.wrapping_mul(11)) % 64
 }
 
-/// The pointer to member `name` of the object at entry `target`, cut at [`POINTER_BYTES_MAX`].
+/// The pointer to member `name` of the object at entry `target`.
 fn pointer_to(entries: &[Entry<'_>], target: usize, name: &str) -> String {
     let mut pointer = String::new();
     let (mut node, mut at) = (Node::new(entries), 0);
     while at != target {
         let Some((step, child, child_at)) = child_holding(node, at, target) else { break };
-        if !push_within(&mut pointer, &step) {
-            return pointer;
-        }
+        push_escaped(&mut pointer, &step);
         (node, at) = (child, child_at);
     }
-    push_within(&mut pointer, name);
-    pointer
+    push_escaped(&mut pointer, name);
+    cut_pointer(pointer)
 }
 
 /// The child of `node` (at entry `at`) whose entries reach over `target`, with its step and its place.
@@ -192,14 +186,4 @@ fn child_holding<'a>(node: Node<'a>, at: usize, target: usize) -> Option<(String
         next += value.extent();
     }
     None
-}
-
-fn push_within(pointer: &mut String, step: &str) -> bool {
-    let before = pointer.len();
-    push_escaped(pointer, step);
-    let fits = pointer.len() <= POINTER_BYTES_MAX;
-    if !fits {
-        pointer.truncate(before);
-    }
-    fits
 }

@@ -1,5 +1,8 @@
 //! JSON pointers (RFC 6901), parsed once when the config is read and followed many times.
 
+/// Pointers in answers are cut at this length.
+const POINTER_BYTES_MAX: usize = 256;
+
 /// A place in a JSON text. `""` is the whole text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pointer {
@@ -83,4 +86,12 @@ pub(crate) fn push_escaped(pointer: &mut String, name: &str) {
             other => pointer.push(other),
         }
     }
+}
+
+/// A pointer as answers show it: to the deepest value whose pointer is short enough.
+pub(crate) fn cut_pointer(mut pointer: String) -> String {
+    while pointer.len() > POINTER_BYTES_MAX {
+        pointer.truncate(pointer.rfind('/').unwrap_or(0));
+    }
+    pointer
 }
