@@ -8,5 +8,6 @@
 )]
 
 pub mod github;
+pub mod bench;
 pub mod skip;
 pub mod world;
