@@ -1,0 +1,74 @@
+//! Every limit of the gateway with its default, in one place.
+//!
+//! Not where they are kept: the roles hand each module its own.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// How much the gateway takes at once and how long it waits. Bytes and milliseconds.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// The largest event, in bytes of its data.
+    pub event_bytes_max: usize,
+    /// The largest request body, decompressed.
+    pub batch_bytes_max: usize,
+    /// The most events in one request.
+    pub batch_events_max: usize,
+    /// The most bytes read and not yet answered, over all requests; more are shed.
+    pub in_flight_bytes_max: usize,
+    /// The deepest JSON nesting.
+    pub depth_max: usize,
+    /// The most JSON values in one event.
+    pub nodes_max: usize,
+    /// The most connections at once; more wait to be accepted.
+    pub connections_max: usize,
+    /// From a connection's first byte to the end of the first request's headers.
+    pub header_timeout_ms: u64,
+    /// From a request's headers to the end of its body.
+    pub body_timeout_ms: u64,
+    /// How long a kept-alive connection may be quiet.
+    pub idle_timeout_ms: u64,
+    /// When Kafka's ack is waited for no longer; the events are then answered `delivery-unknown`.
+    pub answer_timeout_ms: u64,
+    /// From SIGTERM to the end: in-flight requests finish and Kafka is flushed within it.
+    pub shutdown_timeout_ms: u64,
+}
+
+/// What key, headers and framing may add to an event's data in its record.
+pub const RECORD_OVERHEAD_BYTES: usize = 64 * 1024;
+
+/// What one event costs beside twice its bytes, while it is in flight (librdkafka copies it).
+pub const EVENT_OVERHEAD_BYTES: usize = 512;
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            event_bytes_max: 1 << 20,
+            batch_bytes_max: 8 << 20,
+            batch_events_max: 10_000,
+            in_flight_bytes_max: 256 << 20,
+            depth_max: 64,
+            nodes_max: 50_000,
+            connections_max: 10_000,
+            header_timeout_ms: 5_000,
+            body_timeout_ms: 10_000,
+            idle_timeout_ms: 75_000,
+            answer_timeout_ms: 10_000,
+            shutdown_timeout_ms: 20_000,
+        }
+    }
+}
+
+impl Limits {
+    /// The largest record: the largest event with its key and headers.
+    pub fn record_bytes_max(&self) -> usize {
+        self.event_bytes_max.saturating_add(RECORD_OVERHEAD_BYTES)
+    }
+
+    /// What the largest request costs of `in_flight_bytes_max`.
+    pub fn request_cost_bytes_max(&self) -> usize {
+        let events = self.batch_events_max.saturating_mul(EVENT_OVERHEAD_BYTES);
+        self.batch_bytes_max.saturating_mul(2).saturating_add(events)
+    }
+}
