@@ -106,12 +106,28 @@ impl Packages {
 
     /// Asks PyPI's jsonschema about every payload. Needs python3 with venv.
     pub fn reference_verdicts(&self) -> io::Result<Vec<Verdict>> {
-        let python = self.directory.join("venv/bin/python");
-        let script = format!("test -e venv/ready || {{ python3 -m venv venv && venv/bin/pip -q install '{VALIDATOR}' && touch venv/ready; }}");
-        run(Command::new("sh").args(["-ec", &script]).current_dir(&self.directory))?;
-        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("reference_verdicts.py");
-        let lines = run(Command::new(python).arg(program).arg(self.schema_file()).arg(self.examples_file()))?;
+        let lines = run(self.reference()?.arg(self.schema_file()).arg(self.examples_file()))?;
         lines.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+    }
+
+    /// Asks PyPI's jsonschema which texts are of a format; one answer per (format, text).
+    pub fn reference_formats(&self, cases: &[(&str, &str)]) -> io::Result<Vec<bool>> {
+        let file = tempfile::NamedTempFile::new()?;
+        fs::write(file.path(), serde_json::to_vec(cases)?)?;
+        let answers = run(self.reference()?.arg("formats").stdin(file.reopen()?))?;
+        Ok(serde_json::from_str(&answers)?)
+    }
+
+    /// The reference validator's program, installed if need be.
+    fn reference(&self) -> io::Result<Command> {
+        let install = format!(
+            "test -e venv/ready && exit
+            python3 -m venv venv && venv/bin/pip -q install '{VALIDATOR}' && touch venv/ready"
+        );
+        run(Command::new("sh").args(["-ec", &install]).current_dir(&self.directory))?;
+        let mut command = Command::new(self.directory.join("venv/bin/python"));
+        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("reference_verdicts.py"));
+        Ok(command)
     }
 }
 
