@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
 
-use crate::config::{self, Config};
-use crate::kafka;
+use crate::config::Config;
 use crate::memory::Memory;
 use crate::recent::Mode;
 use crate::serve::{self, Addresses, ReadModel, ServeError};
@@ -27,23 +27,33 @@ pub fn example() -> Result<PathBuf, ServeError> {
     })
 }
 
+/// The Kafka of `weir dev`.
+pub struct Kafka(MockCluster<'static, DefaultProducerContext>);
+
+impl Kafka {
+    /// Starts it, on loopback ports of its own.
+    pub fn start() -> Result<Kafka, ServeError> {
+        MockCluster::new(1).map(Kafka).map_err(|error| ServeError::Config(format!("the mock cluster: {error}")))
+    }
+
+    /// What it changes in any config, in the form of environment variables.
+    pub fn overrides(&self) -> [(String, String); 2] {
+        let brokers = format!("[\"{}\"]", self.0.bootstrap_servers().replace(',', "\",\""));
+        [("WEIR__KAFKA__BROKERS".into(), brokers), ("WEIR__KAFKA__ALLOW_WEAK_TOPICS".into(), "true".into())]
+    }
+}
+
 /// Runs `config` on a Kafka of its own until a signal.
-pub fn run(mut config: Config) -> Result<(), ServeError> {
-    let cluster = MockCluster::new(1).map_err(|error| ServeError::Config(format!("the mock cluster: {error}")))?;
+pub fn run(kafka: &Kafka, mut config: Config) -> Result<(), ServeError> {
     for route in &config.routes {
         for topic in [&route.topic].into_iter().chain(&route.topics_allowed) {
-            let created = cluster.create_topic(topic, route.topic_settings.partitions, 1);
+            let created = kafka.0.create_topic(topic, route.topic_settings.partitions, 1);
             created.map_err(|error| ServeError::Config(format!("topic {topic}: {error}")))?;
         }
     }
-    let bootstrap = cluster.bootstrap_servers();
-    config.kafka = kafka::settings::Settings {
-        brokers: bootstrap.split(',').map(str::to_owned).collect(),
-        allow_weak_topics: true,
-        ..kafka::settings::Settings::default()
-    };
+    let bootstrap = kafka.0.bootstrap_servers();
     config.valkey = None;
-    let read_model = ReadModel { store: Arc::new(Memory::default()), mode: Mode::Manual };
+    let read_model = ReadModel { store: Arc::new(Memory::new()), mode: Mode::Manual };
     let welcome = {
         let routes = config.routes.iter().map(|route| route.name.clone()).collect::<Vec<_>>();
         move |addresses| welcome(addresses, &bootstrap, &routes)
@@ -52,7 +62,7 @@ pub fn run(mut config: Config) -> Result<(), ServeError> {
 }
 
 /// An order as the example's schema wants it.
-const ORDER: &str = r#"{"order_id":"o-1","status":"placed","channel":"web","currency":"EUR","total_cents":1250,"placed_at":"2026-11-23T09:26:53Z","customer":{"user_id":"u-7","device_fingerprint":"fp-1"},"items":[{"sku":"BK-30411","quantity":1,"unit_cents":1250}]}"#;
+const ORDER: &str = r#"{"order_id":"o-1","customer":{"user_id":"u-7","device_fingerprint":"9f86d081884c7d65"},"items":[{"sku":"BK-30411","quantity":1,"price":12.5}],"total":12.5,"currency":"EUR","placed_at":"2026-11-23T09:26:53Z"}"#;
 
 #[expect(clippy::print_stdout, reason = "what `weir dev` says to the person who started it")]
 fn welcome(addresses: Addresses, bootstrap: &str, routes: &[String]) {
@@ -73,11 +83,6 @@ fn welcome(addresses: Addresses, bootstrap: &str, routes: &[String]) {
     println!("An event that breaks its schema, and why:\n");
     println!(
         "curl -s http://{listen}/v1/events/orders -H 'content-type: application/json' -d '{}'\n",
-        ORDER.replace("1250,\"placed_at\"", "\"much\",\"placed_at\"")
+        ORDER.replace("\"total\":12.5", "\"total\":\"much\"")
     );
-}
-
-/// Loads the config of `weir dev`, with the addresses of the command line.
-pub fn config(path: &Path) -> Result<config::Loaded, config::Refused> {
-    config::load(path, config::environment())
 }
