@@ -8,6 +8,9 @@ use weir::config::Config;
 use weir::serve::ServeError;
 use weir::telemetry;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let done = match commands::parse() {
         Ok(Command::Serve(args)) => serve(args),

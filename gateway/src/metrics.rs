@@ -18,11 +18,19 @@ pub struct Metrics {
     events_in: IntCounterVec,
     events_out: IntCounterVec,
     stage_seconds: HistogramVec,
-    answers: IntCounterVec,
+    answers: Arc<Answers>,
+    recent: IntCounterVec,
     /// Bytes of events in the house, of the limit `in_flight_bytes_max`.
     pub in_flight_bytes: IntGauge,
     /// Open connections of the ingest listener.
     pub connections: IntGauge,
+}
+
+/// The answers of the ingest listener by status, each counter made when it is first needed.
+#[derive(Debug)]
+struct Answers {
+    counters: IntCounterVec,
+    by_status: [OnceLock<IntCounter>; 600],
 }
 
 /// The parts of the path whose time is measured.
@@ -112,9 +120,20 @@ impl Metrics {
         })
     }
 
-    /// Counts one answer of a listener.
-    pub fn answered(&self, listener: &str, status: u16) {
-        self.answers.with_label_values(&[listener, &status.to_string()]).inc();
+    /// Counts one answer of the ingest listener.
+    pub fn answered(&self, status: u16) {
+        let Answers { counters, by_status } = &*self.answers;
+        if let Some(slot) = by_status.get(usize::from(status)) {
+            slot.get_or_init(|| counters.with_label_values(&[&status.to_string()])).inc();
+        }
+    }
+
+    /// Takes over what the read model has counted since the start.
+    pub fn recent(&self, counts: &[(&str, u64)]) {
+        for (what, count) in counts {
+            let counter = self.recent.with_label_values(&[what]);
+            counter.inc_by(count.saturating_sub(counter.get()));
+        }
     }
 
     /// The text format that scrapers read.

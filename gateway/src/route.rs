@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::event::text::push_json_string;
 use crate::event::{Attributes, Rules, Selected, Selector};
 use crate::problem::{Code, Problem};
 use crate::schema::ValidEvent;
@@ -238,7 +239,7 @@ impl<'a> Record<'a> {
         event: &'a ValidEvent<'_>,
         edits: &'a Edits,
         plugins: &'a str,
-        lookup_keys: &'a str,
+        lookup_keys: &'a [u8],
     ) -> Record<'a> {
         let inner = event.event();
         let own_key =
@@ -294,11 +295,19 @@ fn attribute_headers<'a>(attributes: &'a Attributes<'_>) -> Vec<(&'a str, &'a [u
 }
 
 /// Lookup keys as a header: a JSON array of `[kind, key]` pairs, or nothing.
-pub fn lookup_keys_header(keys: &[(String, String)]) -> String {
-    if keys.is_empty() {
-        return String::new();
+pub fn lookup_keys_header(keys: &[(String, String)]) -> Vec<u8> {
+    let mut header = Vec::new();
+    for (kind, key) in keys {
+        header.extend_from_slice(if header.is_empty() { b"[[" } else { b",[" });
+        push_json_string(&mut header, kind);
+        header.push(b',');
+        push_json_string(&mut header, key);
+        header.push(b']');
     }
-    serde_json::to_string(keys).expect("strings are always JSON")
+    if !header.is_empty() {
+        header.push(b']');
+    }
+    header
 }
 
 #[cfg(test)]
@@ -353,8 +362,8 @@ mod tests {
 
     #[test]
     fn lookup_keys_travel_as_pairs() {
-        assert_eq!(lookup_keys_header(&[]), "");
-        let keys = [("order".to_owned(), "o\"1".to_owned())];
-        assert_eq!(lookup_keys_header(&keys), r#"[["order","o\"1"]]"#);
+        assert_eq!(lookup_keys_header(&[]), b"");
+        let keys = [("order".to_owned(), "o\"1".to_owned()), ("user".to_owned(), "u".to_owned())];
+        assert_eq!(lookup_keys_header(&keys), br#"[["order","o\"1"],["user","u"]]"#);
     }
 }

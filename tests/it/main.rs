@@ -9,3 +9,4 @@
 mod harness;
 mod layers;
 mod schemas;
+mod tables;

@@ -7,6 +7,7 @@ pub mod frame;
 pub mod parse;
 pub mod selector;
 pub mod splice;
+pub mod text;
 
 use bytes::Bytes;
 

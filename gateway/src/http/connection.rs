@@ -1,9 +1,12 @@
 //! One connection, from its first byte to its end: HTTP/1 or HTTP/2, told apart by the first bytes, with a
 //! time limit on every wait. It knows nothing of what is answered.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::io;
-use std::time::Duration;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use http::{Request, Response};
@@ -34,7 +37,14 @@ where
     let speaks_h2 =
         tokio::time::timeout(Duration::from_millis(limits.header_timeout_ms), prefers_h2(&stream));
     let Ok(Ok(h2)) = speaks_h2.await else { return };
-    let service = service_fn(answer);
+    let last = Rc::new(Cell::new(Instant::now()));
+    let service = service_fn({
+        let last = Rc::clone(&last);
+        move |request| {
+            last.set(Instant::now());
+            answer(request)
+        }
+    });
     let idle = Duration::from_millis(limits.idle_timeout_ms);
     let io = TokioIo::new(stream);
     let served = if h2 {
@@ -42,14 +52,32 @@ where
         builder.timer(TokioTimer::new());
         builder.max_concurrent_streams(STREAMS_MAX).max_header_list_size(HEADERS_BYTES_MAX);
         builder.keep_alive_interval(idle / 4).keep_alive_timeout(idle / 4);
-        shutdown.watch(builder.serve_connection(io, service)).await
+        until_idle(shutdown.watch(builder.serve_connection(io, service)), idle, &last).await
     } else {
         let mut builder = http1::Builder::new();
-        builder.timer(TokioTimer::new()).header_read_timeout(idle).max_buf_size(BUFFER_BYTES_MAX);
-        shutdown.watch(builder.serve_connection(io, service)).await
+        builder.header_read_timeout(None).max_buf_size(BUFFER_BYTES_MAX).writev(false);
+        until_idle(shutdown.watch(builder.serve_connection(io, service)), idle, &last).await
     };
     if let Err(error) = served {
         tracing::debug!(%error, "connection ended");
+    }
+}
+
+/// Serves until no request has begun for so long. hyper's own limit is a timer set anew for each request;
+/// this one is looked at once in a while. A request takes less than `idle`, its own limits see to that.
+async fn until_idle<C>(connection: C, idle: Duration, last: &Cell<Instant>) -> Result<(), hyper::Error>
+where
+    C: Future<Output = Result<(), hyper::Error>>,
+{
+    let mut connection = pin!(connection);
+    loop {
+        let quiet = last.get().elapsed();
+        let Some(rest) = idle.checked_sub(quiet) else { return Ok(()) };
+        tokio::select! {
+            biased;
+            served = &mut connection => return served,
+            () = tokio::time::sleep(rest) => {}
+        }
     }
 }
 

@@ -72,7 +72,7 @@ impl Edge {
         } else {
             self.dispatch(request).await
         };
-        self.metrics.answered("ingest", response.status().as_u16());
+        self.metrics.answered(response.status().as_u16());
         Ok(response)
     }
 

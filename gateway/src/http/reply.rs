@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
+use crate::event::text::push_json_string;
 use crate::pipeline::{Answer, Ending, Receipt};
 use crate::problem::{Code, Outcome, Problem};
 
@@ -95,14 +96,14 @@ fn write_ending(out: &mut Vec<u8>, ending: &Ending) {
         Ending::Stored(receipt) => write_receipt(out, receipt),
         Ending::Dropped(dropped) => {
             out.extend_from_slice(b"{\"id\":");
-            write_string(out, &dropped.id);
+            push_json_string(out, &dropped.id);
             out.extend_from_slice(b",\"route\":");
-            write_string(out, &dropped.route);
+            push_json_string(out, &dropped.route);
             out.extend_from_slice(b",\"outcome\":\"dropped\",\"plugin\":");
-            write_string(out, &dropped.plugin);
+            push_json_string(out, &dropped.plugin);
             if let Some(reason) = &dropped.reason {
                 out.extend_from_slice(b",\"reason\":");
-                write_string(out, reason);
+                push_json_string(out, reason);
             }
             out.push(b'}');
         }
@@ -125,7 +126,7 @@ fn write_receipt(out: &mut Vec<u8>, receipt: &Receipt) {
     ];
     for (name, text) in texts {
         out.extend_from_slice(name.as_bytes());
-        write_string(out, text);
+        push_json_string(out, text);
     }
     out.extend_from_slice(b",\"partition\":");
     out.extend_from_slice(number.format(receipt.partition).as_bytes());
@@ -136,7 +137,7 @@ fn write_receipt(out: &mut Vec<u8>, receipt: &Receipt) {
     }
     out.extend_from_slice(b",\"key\":");
     match &receipt.partition_key {
-        Some(key) => write_string(out, key),
+        Some(key) => push_json_string(out, key),
         None => out.extend_from_slice(b"null"),
     }
     out.extend_from_slice(b",\"schema\":");
@@ -156,31 +157,20 @@ fn write_problem(out: &mut Vec<u8>, problem: &Problem) {
     out.extend_from_slice(b"{\"type\":\"/problems/");
     out.extend_from_slice(code.name().as_bytes());
     out.extend_from_slice(b"\",\"title\":");
-    write_string(out, code.title());
+    push_json_string(out, code.title());
     out.extend_from_slice(b",\"status\":");
     out.extend_from_slice(number.format(code.status()).as_bytes());
     out.extend_from_slice(b",\"detail\":");
-    write_string(out, &problem.detail);
+    push_json_string(out, &problem.detail);
     for (name, text) in [(",\"code\":", code.name()), (",\"outcome\":", outcome)] {
         out.extend_from_slice(name.as_bytes());
-        write_string(out, text);
+        push_json_string(out, text);
     }
     if !problem.violations.is_empty() {
         out.extend_from_slice(b",\"errors\":");
         serde_json::to_writer(&mut *out, &problem.violations).expect("a Vec takes every write");
     }
     out.push(b'}');
-}
-
-/// A JSON string (RFC 8259 §7); most need no escape.
-fn write_string(out: &mut Vec<u8>, text: &str) {
-    if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
-        out.push(b'"');
-        out.extend_from_slice(text.as_bytes());
-        out.push(b'"');
-    } else {
-        serde_json::to_writer(out, text).expect("a Vec takes every write");
-    }
 }
 
 /// The answer to a path that does not exist.
@@ -209,15 +199,6 @@ mod tests {
         for (codes, status) in cases {
             let endings: Vec<_> = codes.iter().map(|code| refused(*code)).collect();
             assert_eq!(batch_status(&endings).as_u16(), status, "{codes:?}");
-        }
-    }
-
-    #[test]
-    fn strings_are_escaped_when_they_must() {
-        for text in ["", "plain", "q\"uote", "back\\slash", "line\nbreak", "é✓", "\u{1}"] {
-            let mut out = Vec::new();
-            write_string(&mut out, text);
-            assert_eq!(serde_json::from_slice::<String>(&out).expect("valid JSON"), text);
         }
     }
 }

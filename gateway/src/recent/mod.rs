@@ -114,6 +114,19 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Each count by the name it has in the metrics.
+    pub fn named(&self) -> [(&'static str, u64); 6] {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        [
+            ("applied", get(&self.applied)),
+            ("skipped", get(&self.skipped)),
+            ("rewound", get(&self.rewound)),
+            ("opened", get(&self.opened)),
+            ("gaps-closed", get(&self.gaps_closed)),
+            ("behind", get(&self.behind)),
+        ]
+    }
+
     fn add(counter: &AtomicU64, count: usize) {
         counter.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed);
     }

@@ -4,6 +4,7 @@
 pub mod build;
 mod listen;
 mod lookups;
+mod strength;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -23,7 +24,7 @@ use crate::http::{self, Edge, Limits, admin};
 use crate::metrics::Metrics;
 use crate::pipeline::{Shared, Worker};
 use crate::ports::RecentStore;
-use crate::recent::Mode;
+use crate::recent::{Mode, Recent};
 
 /// Why serving could not begin, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -102,7 +103,7 @@ async fn serve(
     let workers = Workers::start(worker_count(config), limits, &stopped, edge);
     let workers = Arc::new(workers.map_err(ServeError::system("the workers cannot start"))?);
     let stopping = Arc::new(AtomicBool::new(false));
-    let admin = admin_router(&metrics, &workers, &shared, &budget, &stopping, warm);
+    let admin = admin_router(&metrics, &workers, &shared, &budget, &stopping, (recent.clone(), warm));
     let admin = tokio::task::spawn_local(listen::admin(admin_listener, admin, limits, stopped.clone()));
     let accepting = tokio::task::spawn_local({
         let workers = Arc::clone(&workers);
@@ -111,8 +112,11 @@ async fn serve(
     announce(addresses);
     tracing::info!(listen = %addresses.listen, admin = %addresses.admin, "serving");
 
-    let signal = listen::signal().await.map_err(ServeError::system("signals cannot be received"))?;
-    tracing::info!(signal, connections = workers.connections(), "stopping");
+    let ended = tokio::select! {
+        signal = listen::signal() => signal.map(Ok).map_err(ServeError::system("signals cannot be received"))?,
+        weak = strength::weak_topics(config) => Err(ServeError::Config(weak)),
+    };
+    tracing::info!(?ended, connections = workers.connections(), "stopping");
     stopping.store(true, Ordering::Release);
     stop.send_replace(true);
     drop(accepting.await);
@@ -130,7 +134,7 @@ async fn serve(
     }
     admin.abort();
     tracing::info!("stopped");
-    Ok(())
+    ended.map(|_signal| ())
 }
 
 fn http_limits(config: &Config) -> Limits {
@@ -184,7 +188,7 @@ fn admin_router(
     shared: &Arc<Shared>,
     budget: &Arc<Budget>,
     stopping: &Arc<AtomicBool>,
-    warm: Option<watch::Receiver<bool>>,
+    (recent, warm): (Option<Recent>, Option<watch::Receiver<bool>>),
 ) -> axum::Router {
     let live: admin::Reasons = Arc::new({
         let workers = Arc::clone(workers);
@@ -204,6 +208,9 @@ fn admin_router(
     let gauges: admin::Gauges = Arc::new({
         let (metrics, workers, budget) = (Arc::clone(metrics), Arc::clone(workers), Arc::clone(budget));
         move || {
+            if let Some(recent) = &recent {
+                metrics.recent(&recent.counts().named());
+            }
             metrics.connections.set(i64::try_from(workers.connections()).unwrap_or(i64::MAX));
             metrics.in_flight_bytes.set(i64::try_from(budget.used_bytes()).unwrap_or(i64::MAX));
         }

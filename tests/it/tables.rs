@@ -1,0 +1,55 @@
+//! Tables in documents are compared with the code they speak of, so that they cannot lie.
+
+use std::fs;
+use std::path::Path;
+
+use weir::problem::{Code, Outcome};
+
+fn document(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn the_readme_lists_every_code_as_it_is() {
+    let readme = document("README.md");
+    let listed: Vec<&str> = readme.lines().filter(|line| line.starts_with("| `") && line.matches('|').count() == 5).collect();
+    let expected: Vec<String> = Code::ALL
+        .iter()
+        .map(|code| {
+            let (name, status, title) = (code.name(), code.status(), code.title());
+            format!("| `{name}` | {status} | {} | {title} |", code.outcome().name())
+        })
+        .collect();
+    assert_eq!(listed, expected, "the table of codes in README.md");
+}
+
+#[test]
+fn the_readme_names_every_outcome() {
+    let readme = document("README.md");
+    for outcome in Outcome::ALL {
+        assert!(readme.contains(&format!("`{}`", outcome.name())), "{} is not in README.md", outcome.name());
+    }
+}
+
+#[test]
+fn codes_of_a_class_agree_with_their_outcome() {
+    for code in Code::ALL {
+        let (status, outcome) = (code.status(), code.outcome());
+        let agrees = match outcome {
+            Outcome::Refused => (400..500).contains(&status),
+            Outcome::Failed | Outcome::Unknown => status >= 500,
+            _ => false,
+        };
+        assert!(agrees, "{} is {status} and {outcome:?}", code.name());
+    }
+}
+
+#[test]
+fn architecture_draws_the_import_line_that_the_test_keeps() {
+    let text = document("ARCHITECTURE.md").replace('\n', " ");
+    let line = "metrics · secret · telemetry · problem · event · schema · plugin · route · ports · \
+                {kafka, valkey, memory} · recent · pipeline · http · config · {serve, dev, commands} · main";
+    assert!(text.contains(line), "ARCHITECTURE.md has another import line");
+    assert!(document("ARCHITECTURE.md").lines().count() <= 200);
+}
