@@ -2,3 +2,4 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test says what is wrong by failing")]
 
 mod harness;
+mod recent;
