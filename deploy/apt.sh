@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Debian packages for the scripts that source this file; not a script of its own.
 # `apt_install PACKAGE...` installs as root or through sudo, and where it cannot, says in one line what to do.
 

@@ -29,8 +29,8 @@ if ! command -v cargo >/dev/null; then
     echo "weir: installing Rust with rustup"
     installer=$(mktemp)
     trap 'rm -f "$installer"' EXIT
-    curl --proto '=https' --tlsv1.2 -fsSL https://sh.rustup.rs -o "$installer" &&
-        sh "$installer" -y --quiet --profile minimal --default-toolchain none ||
+    { curl --proto '=https' --tlsv1.2 -fsSL https://sh.rustup.rs -o "$installer" &&
+        sh "$installer" -y --quiet --profile minimal --default-toolchain none; } ||
         fail "could not install Rust: install rustup from https://rustup.rs, then run this again"
 fi
 

@@ -10,8 +10,8 @@ use rdkafka::message::Message;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use weir_tests::skip;
 use weir_tests::world::{
-    Kafka, KafkaOptions, Launch, Process, Reply, Resp, Valkey, ValkeyOptions, fresh_name, inputs,
-    shared_kafka, shared_valkey, until,
+    Kafka, KafkaOptions, Launch, Process, Reply, Resp, Valkey, ValkeyOptions, Weir, WeirOptions, fresh_name,
+    inputs, shared_kafka, shared_valkey, until,
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -115,6 +115,14 @@ async fn the_oldest_valkey_we_promise_forms_a_cluster() {
     let valkey = Valkey::start(options).await;
     let node = valkey.primary_of("key").await.unwrap();
     assert!(node.call(&["INFO", "server"]).await.unwrap().text().contains("valkey_version:8.0"));
+}
+
+#[tokio::test]
+async fn the_gateway_becomes_ready_and_ends_on_sigterm() {
+    let weir = Weir::start(WeirOptions::dev()).await;
+    assert_eq!(reqwest::get(weir.admin_url("/livez")).await.unwrap().status(), 200);
+    weir.sigterm();
+    assert_eq!(weir.wait(PATIENCE).await, Some(0), "its log:\n{}", weir.process().log());
 }
 
 /// Set in the process that [`nothing_is_left_of_a_killed_test_process`] starts and kills.

@@ -10,6 +10,8 @@ pub mod route_settings;
 pub mod valkey_settings;
 
 mod globs;
+mod mask;
+mod topics;
 mod tree;
 mod typed;
 
@@ -161,3 +163,6 @@ impl Config {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,8 +4,12 @@
 
 use std::fmt::Display;
 
-use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, Severity, SourceCode};
+use miette::{
+    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents, Severity,
+    SourceCode, SourceSpan, SpanContents,
+};
 
+use super::mask::mask;
 use super::tree::{Node, Origin};
 
 /// One thing that is wrong, where, and what to do about it.
@@ -83,27 +87,58 @@ impl Source {
             (Place::Path(path), Some(root)) => Some(root.locate(path.split('/'))),
             (Place::Path(_), None) => None,
         };
-        let mut shown = Shown { finding, message: finding.message.clone(), source: None, label: None };
-        match origin {
-            Some(Origin::File { offset, length }) => {
-                let start = (*offset).min(self.masked.len());
-                let line_end = self.masked[start..].find('\n').map_or(self.masked.len(), |end| start + end);
-                let length = (*length).max(1).min(line_end - start);
-                shown.source = Some(NamedSource::new(&self.name, self.masked.clone()));
-                shown.label = Some(LabeledSpan::new_with_span(Some("here".to_owned()), (start, length)));
-            }
-            Some(Origin::Variable(name)) => shown.message = format!("{name}: {}", finding.message),
-            None => shown.message = format!("{}: {}", self.name, finding.message),
-        }
+        let (message, line) = match origin {
+            Some(Origin::File { offset, length }) => (finding.message.clone(), self.line(*offset, *length)),
+            Some(Origin::Variable(name)) => (format!("{name}: {}", finding.message), None),
+            None => (format!("{}: {}", self.name, finding.message), None),
+        };
+        let shown = Shown { finding, message, line };
         let mut text = String::new();
-        // One line of the file, never its neighbours: they may hold what is nobody's business.
-        let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor())
-            .with_context_lines(0)
-            .with_width(110);
+        let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor()).with_width(110);
         match handler.render_report(&mut text, &shown) {
             Ok(()) => text,
             Err(_) => format!("{}\n", shown.message),
         }
+    }
+
+    /// The line that holds `offset`, with `length` bytes of it marked, as far as they are on this line.
+    fn line(&self, offset: usize, length: usize) -> Option<Line> {
+        let offset = offset.min(self.masked.len());
+        let (before, after) = (self.masked.get(..offset)?, self.masked.get(offset..)?);
+        let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let end = after.find('\n').map_or(self.masked.len(), |newline| offset + newline);
+        Some(Line {
+            name: self.name.clone(),
+            text: self.masked.get(start..end)?.to_owned(),
+            number: before.matches('\n').count(),
+            marked: (offset - start, length.max(1).min((end - offset).max(1))),
+        })
+    }
+}
+
+/// One line of the file, never its neighbours: they may hold what is nobody's business.
+#[derive(Debug)]
+struct Line {
+    name: String,
+    text: String,
+    /// From 0.
+    number: usize,
+    /// Offset in the line, and length.
+    marked: (usize, usize),
+}
+
+impl SourceCode for Line {
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        _before: usize,
+        _after: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        // The place in the header is this span's, the text is the whole line.
+        let (name, text) = (self.name.clone(), self.text.as_bytes());
+        let whole = SourceSpan::from((0, self.text.len()));
+        let column = span.offset();
+        Ok(Box::new(MietteSpanContents::new_named(name, text, whole, self.number, column, 1)))
     }
 }
 
@@ -112,8 +147,7 @@ impl Source {
 struct Shown<'a> {
     finding: &'a Finding,
     message: String,
-    source: Option<NamedSource<String>>,
-    label: Option<LabeledSpan>,
+    line: Option<Line>,
 }
 
 impl Display for Shown<'_> {
@@ -132,59 +166,10 @@ impl Diagnostic for Shown<'_> {
         self.finding.help.as_ref().map(|help| Box::new(help) as Box<dyn Display>)
     }
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        self.source.as_ref().map(|source| source as &dyn SourceCode)
+        self.line.as_ref().map(|line| line as &dyn SourceCode)
     }
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        self.label.clone().map(|label| Box::new(std::iter::once(label)) as Box<dyn Iterator<Item = LabeledSpan>>)
-    }
-}
-
-/// Keys after which a literal is probably a secret, written here against the rules.
-const SECRET_KEYS: [&str; 5] = ["password", "secret", "token", "pem", "key"];
-
-/// The text with everything masked that follows a secret's key on its line, unless it is a reference or a
-/// selector; every byte keeps its place.
-fn mask(text: &str) -> String {
-    let mut masked = String::with_capacity(text.len());
-    for line in text.split_inclusive('\n') {
-        let (clear, secret) = line.split_at(literal_start(line).unwrap_or(line.len()));
-        masked.push_str(clear);
-        masked.extend(secret.bytes().map(|byte| if byte == b'\n' || byte == b'\r' { byte as char } else { '*' }));
-    }
-    masked
-}
-
-/// Where on this line a literal begins that follows a secret's key.
-fn literal_start(line: &str) -> Option<usize> {
-    line.match_indices(':').find_map(|(colon, _)| {
-        let name = line[..colon].trim_end().trim_end_matches(['"', '\'']);
-        let value = line[colon + 1..].trim();
-        let harmless = value.is_empty() || value.starts_with(['{', '#']) || selector(value);
-        let secret = SECRET_KEYS.iter().any(|key| name.to_ascii_lowercase().ends_with(key));
-        (secret && !harmless).then_some(colon + 1)
-    })
-}
-
-/// A route's `key:` is a selector, which is no secret.
-fn selector(value: &str) -> bool {
-    ["data:", "attr:", "header:"].iter().any(|prefix| value.starts_with(prefix))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn secrets_are_masked_where_they_stand() {
-        for (text, masked) in [
-            ("password: hunter2\n", "password:********\n"),
-            ("  sasl: {username: u, password: hunter2}\n", "  sasl: {username: u, password:*********\n"),
-            ("password: {env: X}\n", "password: {env: X}\n"),
-            ("key: data:/repository/id\n", "key: data:/repository/id\n"),
-            ("\"sasl.password\": \"h\n", "\"sasl.password\":***\n"),
-            ("topic: orders\n", "topic: orders\n"),
-        ] {
-            assert_eq!(mask(text), masked);
-        }
+        let label = LabeledSpan::new_with_span(Some("here".to_owned()), self.line.as_ref()?.marked);
+        Some(Box::new(std::iter::once(label)))
     }
 }

@@ -66,11 +66,11 @@ impl std::error::Error for Refusal {}
 
 impl Error for Refusal {
     fn custom<T: Display>(message: T) -> Self {
-        Refusal::new(message.to_string(), None)
+        Refusal::new(plainly(&message.to_string()), None)
     }
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        let quotes = matches!(found, Unexpected::Unsigned(_) | Unexpected::Bool(_))
-            && expected.to_string().contains("string");
+        let expected = plainly(&expected.to_string());
+        let quotes = matches!(found, Unexpected::Unsigned(_) | Unexpected::Bool(_)) && expected == "text";
         let help = quotes.then(|| "put the value in quotes".to_owned());
         Refusal::new(format!("expected {expected}, found {}", kind(&found)), help)
     }
@@ -85,6 +85,22 @@ impl Error for Refusal {
     }
     fn missing_field(field: &'static str) -> Self {
         Refusal::new(format!("`{field}` is missing here"), None)
+    }
+}
+
+/// What serde says, in a config writer's words.
+fn plainly(expected: &str) -> String {
+    match expected {
+        "a string" => "text".to_owned(),
+        "a boolean" => "`true` or `false`".to_owned(),
+        "a sequence" => "a list".to_owned(),
+        "u16" | "u32" | "u64" | "usize" => "a whole number, not negative".to_owned(),
+        "i32" | "i64" => "a whole number".to_owned(),
+        "socket address" => "an address such as 127.0.0.1:8080".to_owned(),
+        "invalid socket address syntax" => "not an address such as 127.0.0.1:8080".to_owned(),
+        "path string" => "a path".to_owned(),
+        _ if expected.starts_with("struct ") => "a map of settings".to_owned(),
+        _ => expected.to_owned(),
     }
 }
 
@@ -133,6 +149,21 @@ impl<'de> Deserializer<'de> for &Node {
     ) -> Result<V::Value, Refusal> {
         visitor.visit_newtype_struct(self)
     }
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Refusal> {
+        // A section whose lines are all comments is an empty one.
+        let empty = Entries { rest: [].iter(), value: None };
+        match self.value {
+            Value::Null => visitor.visit_map(empty).map_err(|refusal| refusal.at(&self.origin)),
+            // serde would take a list for the fields in their order.
+            Value::List(_) => Err(Refusal::invalid_type(Unexpected::Seq, &visitor).at(&self.origin)),
+            _ => self.deserialize_any(visitor),
+        }
+    }
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _: &'static str,
@@ -148,7 +179,7 @@ impl<'de> Deserializer<'de> for &Node {
 
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct
-        seq tuple tuple_struct map struct identifier ignored_any
+        seq tuple tuple_struct map identifier ignored_any
     }
 }
 

@@ -3,10 +3,11 @@
 //! Never changes a topic that exists: it says what differs and leaves the change to its owner.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::client::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataTopic;
 
@@ -80,9 +81,14 @@ pub enum AdminError {
     /// A property is refused by librdkafka. Its value is not repeated.
     #[error("the librdkafka property `{0}` is refused: {1}")]
     Property(String, String),
-    /// Kafka does not answer, or refuses.
-    #[error("Kafka does not answer: {0}")]
-    Kafka(KafkaError),
+    /// Kafka does not answer, or refuses; with what librdkafka last said about it.
+    #[error("Kafka does not answer: {cause}{}", reason.as_deref().map(|it| format!(" ({it})")).unwrap_or_default())]
+    Kafka {
+        /// What the call ended with, often only a timeout.
+        cause: KafkaError,
+        /// What was said meanwhile, e.g. that the login failed.
+        reason: Option<String>,
+    },
     /// Kafka refuses to make a topic.
     #[error("Kafka does not make the topic {0}: {1}")]
     Create(String, RDKafkaErrorCode),
@@ -95,7 +101,7 @@ impl From<KafkaError> for AdminError {
                 let reason = if reason.contains(&value) { "its value is not valid".to_owned() } else { reason };
                 AdminError::Property(name, reason)
             }
-            other => AdminError::Kafka(other),
+            cause => AdminError::Kafka { cause, reason: None },
         }
     }
 }
@@ -202,19 +208,28 @@ impl Wanted {
 
 /// Asks Kafka about topics and makes them. Blocking where librdkafka is: not for a worker.
 pub struct Admin {
-    client: AdminClient<DefaultClientContext>,
+    client: AdminClient<LastReason>,
     timeout: Duration,
 }
 
 impl Admin {
     /// A client of the cluster that `settings` name; it connects on first use.
     pub fn new(settings: &Settings, timeout: Duration) -> Result<Self, AdminError> {
-        let client = settings.client_config()?.create()?;
+        let client = settings.client_config()?.create_with_context(LastReason::default())?;
         Ok(Admin { client, timeout })
     }
 
     /// What these topics are, in the order given.
     pub async fn describe(&self, topics: &[&str]) -> Result<Vec<Description>, AdminError> {
+        self.ask(topics).await.map_err(|error| match error {
+            AdminError::Kafka { cause, .. } => {
+                AdminError::Kafka { cause, reason: self.client.inner().context().take() }
+            }
+            other => other,
+        })
+    }
+
+    async fn ask(&self, topics: &[&str]) -> Result<Vec<Description>, AdminError> {
         // All topics at once: to ask for one by name may create it.
         let metadata = self.client.inner().fetch_metadata(None, self.timeout)?;
         let mut descriptions: Vec<Description> = topics
@@ -226,7 +241,7 @@ impl Admin {
         let (names, present): (Vec<_>, Vec<_>) = present.map(|(name, it)| (ResourceSpecifier::Topic(name), it)).unzip();
         let resources = self.client.describe_configs(&names, &self.options()).await?;
         for (description, resource) in present.into_iter().zip(resources) {
-            let resource = resource.map_err(|code| AdminError::Kafka(KafkaError::AdminOp(code)))?;
+            let resource = resource.map_err(KafkaError::AdminOp)?;
             description.settings =
                 resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect();
         }
@@ -257,6 +272,25 @@ impl Admin {
     }
 }
 
+/// Keeps what librdkafka last complained of: a failed login shows only there, the call itself times out.
+#[derive(Default)]
+struct LastReason(Mutex<Option<String>>);
+
+impl LastReason {
+    fn take(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl ClientContext for LastReason {
+    fn error(&self, error: KafkaError, reason: &str) {
+        // "All brokers are down" follows every cause and would hide it.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+        }
+    }
+}
+
 /// A topic's partitions and copies, as far as the metadata tell.
 fn partitions(topic: &MetadataTopic) -> Description {
     let copies = topic.partitions().iter().map(|partition| partition.replicas().len()).min().unwrap_or(0);
@@ -266,3 +300,6 @@ fn partitions(topic: &MetadataTopic) -> Description {
         settings: BTreeMap::new(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -235,3 +235,59 @@ impl SaslSettings {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(json: serde_json::Value) -> Settings {
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn librdkafka_knows_every_property_we_set() {
+        let folder = std::env::temp_dir();
+        let secret = folder.join(format!("weir-settings-{}", std::process::id()));
+        std::fs::write(&secret, "hunter2\n").unwrap();
+        let mut settings = settings(serde_json::json!({
+            "brokers": ["a:9092", "b:9092"],
+            "tls": {"ca": "ca.pem"},
+            "sasl": {"mechanism": "oauthbearer", "oauthbearer": {
+                "token_endpoint_url": "https://idp.example/token", "client_id": "weir",
+                "client_secret": {"file": secret.file_name().unwrap().to_str().unwrap()}, "scope": "kafka"}},
+            "properties": {"linger.ms": 5, "socket.keepalive.enable": true}
+        }));
+        settings.anchor(&folder);
+        for config in [settings.client_config(), settings.producer_config(1 << 21), settings.consumer_config()] {
+            let config = config.unwrap();
+            config.create_native_config().unwrap();
+            assert_eq!(config.get("bootstrap.servers"), Some("a:9092,b:9092"));
+            assert_eq!(config.get("security.protocol"), Some("sasl_ssl"));
+            assert_eq!(config.get("sasl.oauthbearer.client.secret"), Some("hunter2"));
+            assert_eq!(config.get("linger.ms"), Some("5"));
+            assert_eq!(config.get("socket.keepalive.enable"), Some("true"));
+            assert!(!format!("{config:?} {settings:?}").contains("hunter2"));
+        }
+        std::fs::remove_file(secret).unwrap();
+    }
+
+    #[test]
+    fn the_promises_are_in_the_producer() {
+        let config = settings(serde_json::json!({"brokers": ["a:9092"]})).producer_config(2_000_000).unwrap();
+        for (name, value) in [
+            ("enable.idempotence", "true"),
+            ("acks", "all"),
+            ("partitioner", "murmur2_random"),
+            ("message.max.bytes", "2000000"),
+            ("allow.auto.create.topics", "false"),
+        ] {
+            assert_eq!(config.get(name), Some(value));
+        }
+    }
+
+    #[test]
+    fn a_secret_that_is_not_there_is_an_error() {
+        let settings = settings(serde_json::json!({"properties": {"ssl.key.password": {"env": "WEIR_NO_SUCH"}}}));
+        assert!(matches!(settings.client_config(), Err(SecretError::Env(name)) if name == "WEIR_NO_SUCH"));
+    }
+}

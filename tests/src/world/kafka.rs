@@ -1,15 +1,17 @@
 //! Apache Kafka in KRaft mode: one combined broker and controller, or three.
 //! Starts and stops brokers and knows their topics; the gateway's own Kafka code is not used here.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{Message, OwnedMessage};
-use rdkafka::metadata::Metadata;
+use rdkafka::metadata::{Metadata, MetadataPartition};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::broker::{self, Plan, Ports};
@@ -19,6 +21,8 @@ use super::{Process, until};
 
 const START_TIMEOUT: Duration = Duration::from_secs(90);
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
+const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// What kind of cluster to start.
 #[derive(Clone, Debug)]
@@ -145,10 +149,11 @@ impl Kafka {
         .await;
     }
 
-    /// Everything in a topic up to its end as of now, by partition, then by offset (read_uncommitted).
+    /// Everything in a topic up to its end, by partition, then by offset (read_uncommitted).
     pub async fn records(&self, topic: &str) -> Vec<OwnedMessage> {
         let (mut config, topic) = (self.client_config(), topic.to_owned());
         config.set("isolation.level", "read_uncommitted").set("group.id", "weir-test-unused");
+        config.set("enable.partition.eof", "true").set("enable.auto.commit", "false");
         let mut records = tokio::task::spawn_blocking(move || read_all(&config, &topic)).await.unwrap();
         records.sort_by_key(|record| (record.partition(), record.offset()));
         records
@@ -175,22 +180,26 @@ fn addresses(ports: impl Iterator<Item = u16>) -> String {
     ports.map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",")
 }
 
+/// Polls until the end of every partition was met; a broker that is down is the client's to get over, in time.
 fn read_all(config: &ClientConfig, topic: &str) -> Vec<OwnedMessage> {
     let consumer: BaseConsumer = config.create().unwrap();
     let metadata = consumer.fetch_metadata(Some(topic), CALL_TIMEOUT).unwrap();
+    let mut unread: HashSet<i32> =
+        metadata.topics()[0].partitions().iter().map(MetadataPartition::id).collect();
     let mut assignment = TopicPartitionList::new();
-    let mut left = 0;
-    for partition in metadata.topics()[0].partitions() {
-        let (low, high) = consumer.fetch_watermarks(topic, partition.id(), CALL_TIMEOUT).unwrap();
-        left += high - low;
-        assignment.add_partition_offset(topic, partition.id(), Offset::Offset(low)).unwrap();
+    for partition in &unread {
+        assignment.add_partition_offset(topic, *partition, Offset::Beginning).unwrap();
     }
     consumer.assign(&assignment).unwrap();
-    let mut records = Vec::new();
-    while left > 0 {
-        let message = consumer.poll(CALL_TIMEOUT).expect("a record up to the end as of now").unwrap();
-        records.push(message.detach());
-        left -= 1;
+    let (start, mut records, mut trouble) = (Instant::now(), Vec::new(), None);
+    while !unread.is_empty() {
+        assert!(start.elapsed() < READ_TIMEOUT, "{topic} cannot be read to its end: {trouble:?}");
+        match consumer.poll(POLL_TIMEOUT) {
+            Some(Ok(message)) => records.push(message.detach()),
+            Some(Err(KafkaError::PartitionEOF(partition))) => drop(unread.remove(&partition)),
+            Some(Err(error)) => trouble = Some(error),
+            None => {}
+        }
     }
     records
 }

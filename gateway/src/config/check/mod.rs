@@ -139,6 +139,3 @@ fn addresses(path: &str, addresses: &[String], findings: &mut Vec<Finding>) {
         findings.push(Finding::error(format!("{path}/{index}"), message).help("write `host:port`"));
     }
 }
-
-#[cfg(test)]
-mod tests;

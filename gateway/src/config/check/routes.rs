@@ -4,7 +4,7 @@
 
 use super::{Config, Finding, NAME_RULE, is_name};
 use crate::config::globs::overlap;
-use crate::config::route_settings::{RouteSettings, TopicSettings};
+use crate::config::route_settings::{MatchSettings, RouteSettings, TopicSettings};
 use crate::route::AfterPlugins;
 use crate::config::typed::nearest;
 use crate::kafka::admin::{MIN_INSYNC_REPLICAS_MIN, REPLICATION_FACTOR_MIN};
@@ -20,8 +20,8 @@ pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
         subjects(&at, route, config, findings);
         topic_settings(&at, route, config, findings);
         window(&at, route, findings);
-        for (earlier, other) in config.routes[..index].iter().enumerate() {
-            contention(&at, route, earlier, other, findings);
+        for earlier in &config.routes[..index] {
+            contention(&at, route, earlier, findings);
         }
     }
 }
@@ -110,7 +110,7 @@ fn is_subject(subject: &str) -> bool {
 }
 
 fn topic_settings(at: &str, route: &RouteSettings, config: &Config, findings: &mut Vec<Finding>) {
-    let TopicSettings { partitions, replication_factor, retention_ms, min_insync_replicas, max_message_bytes } =
+    let TopicSettings { partitions, replication_factor, min_insync_replicas, max_message_bytes, .. } =
         route.topic_settings;
     let mut refuse =
         |key: &str, message: String| findings.push(Finding::error(format!("{at}/topic_settings/{key}"), message));
@@ -159,14 +159,8 @@ fn window(at: &str, route: &RouteSettings, findings: &mut Vec<Finding>) {
     }
 }
 
-/// What two routes cannot both have.
-fn contention(
-    at: &str,
-    route: &RouteSettings,
-    earlier: usize,
-    other: &RouteSettings,
-    findings: &mut Vec<Finding>,
-) {
+/// What a route and an earlier one cannot both have.
+fn contention(at: &str, route: &RouteSettings, other: &RouteSettings, findings: &mut Vec<Finding>) {
     if route.name == other.name {
         findings.push(Finding::error(format!("{at}/name"), format!("two routes are named `{}`", route.name)));
         return;
@@ -183,7 +177,7 @@ fn contention(
         }
     }
     if path(route) == path(other) {
-        let message = format!("`POST /v1/events/{}` goes to routes.{earlier} already", path(route));
+        let message = format!("`POST /v1/events/{}` belongs to the route `{}` already", path(route), other.name);
         findings.push(Finding::error(format!("{at}/match"), message));
     }
     if both_overlap(route, other) {
@@ -208,7 +202,7 @@ fn path(route: &RouteSettings) -> &str {
 /// Whether one CloudEvent fits both. A route without `type` and `source` takes none.
 fn both_overlap(a: &RouteSettings, b: &RouteSettings) -> bool {
     let (a, b) = (&a.matching, &b.matching);
-    let takes_any = |it: &crate::config::route_settings::MatchSettings| it.event_type.is_some() || it.source.is_some();
+    let takes_any = |it: &MatchSettings| it.event_type.is_some() || it.source.is_some();
     let fits = |a: &Option<String>, b: &Option<String>| {
         overlap(a.as_deref().unwrap_or("*"), b.as_deref().unwrap_or("*"))
     };
