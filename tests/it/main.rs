@@ -8,5 +8,6 @@
 
 mod harness;
 mod layers;
+mod recent;
 mod schemas;
 mod tables;

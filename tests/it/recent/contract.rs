@@ -1,0 +1,196 @@
+//! What every store promises, asked of both: the same cases, word for word.
+
+use std::sync::Arc;
+
+use weir::memory::Memory;
+use weir::ports::{
+    Applied, Chunk, Entry, Floor, Generation, Keep, LookupKey, Query, Reading, RecentStore, Slot,
+};
+use weir::valkey;
+use weir_tests::world::{fresh_name, shared_valkey};
+
+use super::{BOTTOM, GENERATION, KEEP, chunk, entry, now_ms, partition_key};
+
+/// A slot nobody else uses.
+struct Case {
+    store: Arc<dyn RecentStore>,
+    slot: Slot,
+}
+
+impl Case {
+    fn new(store: &Arc<dyn RecentStore>) -> Case {
+        let topic = fresh_name("contract").into();
+        Case { store: Arc::clone(store), slot: Slot { topic, partition: 0 } }
+    }
+
+    async fn opened(store: &Arc<dyn RecentStore>) -> Case {
+        let case = Case::new(store);
+        case.store.open(&case.slot, None, GENERATION, BOTTOM).await.unwrap();
+        case
+    }
+
+    async fn apply(&self, chunk: Chunk) -> Applied {
+        self.store.apply(&self.slot, &chunk).await.unwrap()
+    }
+
+    async fn read(&self, query: Query) -> Reading {
+        self.store.read(&self.slot, &query).await.unwrap()
+    }
+
+    async fn listed(&self, key: &str) -> Vec<i64> {
+        let reading = self.read(Query::Key(partition_key(key), 100)).await;
+        reading.refs.iter().map(|at| at.offset).collect()
+    }
+
+    async fn next(&self) -> i64 {
+        self.read(Query::Watermark).await.watermark.unwrap().next
+    }
+
+    async fn bodies(&self, generation: Generation, offsets: &[i64]) -> Vec<Option<String>> {
+        let bodies = self.store.bodies(&self.slot, generation, offsets).await.unwrap();
+        let text = |body: bytes::Bytes| String::from_utf8(body.to_vec()).unwrap();
+        bodies.into_iter().map(|body| body.map(text)).collect()
+    }
+}
+
+async fn a_slot_that_is_not_open_takes_nothing(store: &Arc<dyn RecentStore>) {
+    let case = Case::new(store);
+    assert_eq!(case.read(Query::Watermark).await.watermark, None);
+    assert_eq!(case.read(Query::Key(partition_key("k"), 9)).await.watermark, None);
+    assert_eq!(case.apply(chunk(0, 1, vec![entry(0, "k")])).await, Applied::Elsewhere);
+    assert_eq!(case.listed("k").await, Vec::<i64>::new());
+}
+
+async fn a_life_is_only_replaced_by_who_saw_it(store: &Arc<dyn RecentStore>) {
+    let case = Case::opened(store).await;
+    case.apply(chunk(0, 1, vec![entry(0, "k")])).await;
+    let other = Floor { offset: 7, time_ms: 3 };
+    let kept = store.open(&case.slot, None, Generation(2), other).await.unwrap();
+    assert_eq!((kept.generation, kept.next), (GENERATION, 1));
+    let kept = store.open(&case.slot, Some(Generation(1)), Generation(2), other).await.unwrap();
+    assert_eq!(kept.generation, GENERATION);
+    let new = store.open(&case.slot, Some(GENERATION), Generation(2), other).await.unwrap();
+    assert_eq!((new.generation, new.next, new.fresh_ms, new.floor), (Generation(2), 7, 0, other));
+    assert_eq!(case.listed("k").await, Vec::<i64>::new(), "the old life's lists are unreachable");
+    assert_eq!(case.apply(chunk(7, 8, vec![])).await, Applied::Elsewhere, "the old life's projector is out");
+    assert_eq!(case.next().await, 7);
+}
+
+async fn lists_are_newest_first_and_capped_one_above(store: &Arc<dyn RecentStore>) {
+    let case = Case::opened(store).await;
+    let entries = (0..3).map(|offset| entry(offset, "k")).collect();
+    assert_eq!(case.apply(chunk(0, 3, entries)).await, Applied::Done);
+    assert_eq!(case.listed("k").await, [2, 1, 0]);
+    // More than one script call holds, and keys between them.
+    let entries = (3..103).map(|offset| entry(offset, if offset % 2 == 0 { "other" } else { "k" })).collect();
+    assert_eq!(case.apply(chunk(3, 110, entries)).await, Applied::Done);
+    let reading = case.read(Query::Key(partition_key("k"), 3)).await;
+    assert_eq!(reading.refs.iter().map(|at| at.offset).collect::<Vec<_>>(), [101, 99, 97]);
+    assert_eq!((reading.listed, reading.watermark.unwrap().next), (KEEP.per_key + 1, 110));
+    assert_eq!(case.listed("other").await, [102, 100, 98, 96, 94]);
+}
+
+async fn what_is_there_is_skipped_and_a_hole_is_refused(store: &Arc<dyn RecentStore>) {
+    let case = Case::opened(store).await;
+    case.apply(chunk(0, 2, vec![entry(0, "k"), entry(1, "k")])).await;
+    assert_eq!(case.apply(chunk(0, 2, vec![entry(0, "k"), entry(1, "k")])).await, Applied::Done);
+    assert_eq!(case.apply(chunk(1, 3, vec![entry(1, "k"), entry(2, "k")])).await, Applied::Done);
+    assert_eq!((case.listed("k").await, case.next().await), (vec![2, 1, 0], 3));
+    assert_eq!(case.apply(chunk(5, 6, vec![entry(5, "k")])).await, Applied::Gap(3));
+    assert_eq!((case.listed("k").await, case.next().await), (vec![2, 1, 0], 3));
+}
+
+async fn freshness_only_moves_forward(store: &Arc<dyn RecentStore>) {
+    let case = Case::opened(store).await;
+    for (fresh_ms, expected) in [(Some(50), 50), (Some(40), 50), (None, 50), (Some(60), 60)] {
+        case.apply(Chunk { fresh_ms, ..chunk(0, 0, vec![]) }).await;
+        assert_eq!(case.read(Query::Watermark).await.watermark.unwrap().fresh_ms, expected);
+    }
+}
+
+async fn the_first_event_with_an_id_wins(store: &Arc<dyn RecentStore>) {
+    let case = Case::opened(store).await;
+    let second = Entry { ids: entry(0, "k").ids, ..entry(1, "k") };
+    case.apply(chunk(0, 2, vec![entry(0, "k"), second])).await;
+    for digest in entry(0, "k").ids {
+        let reading = case.read(Query::Id(digest)).await;
+        assert_eq!(reading.refs.iter().map(|at| at.offset).collect::<Vec<_>>(), [0]);
+    }
+    let absent = case.read(Query::Id([99; 16])).await;
+    assert_eq!((absent.refs, absent.watermark.unwrap().next), (vec![], 2));
+}
+
+async fn bodies_belong_to_an_offset_and_a_life(store: &Arc<dyn RecentStore>) {
+    let case = Case::opened(store).await;
+    case.apply(chunk(0, 3, vec![entry(0, "k"), entry(2, "k")])).await;
+    let expected = [Some("body of 2".to_owned()), None, Some("body of 0".to_owned())];
+    assert_eq!(case.bodies(GENERATION, &[2, 1, 0]).await, expected);
+    assert_eq!(case.bodies(Generation(2), &[0]).await, [None]);
+    assert_eq!(case.bodies(GENERATION, &[]).await, Vec::<Option<String>>::new());
+}
+
+async fn lookup_keys_have_lists_of_their_own(store: &Arc<dyn RecentStore>) {
+    let case = Case::opened(store).await;
+    let named = |kind: &str, key: &str| LookupKey { kind: kind.to_owned(), key: key.to_owned() };
+    let keys = vec![partition_key("a:b"), named("a", "b"), named("order", "}{\0 ü")];
+    case.apply(chunk(0, 1, vec![Entry { keys: keys.clone(), ..entry(0, "") }])).await;
+    for key in keys {
+        assert_eq!(case.read(Query::Key(key, 9)).await.refs.len(), 1);
+    }
+    assert_eq!(case.read(Query::Key(named("a:b", ""), 9)).await.refs, []);
+}
+
+async fn what_left_the_window_is_not_listed(store: &Arc<dyn RecentStore>) {
+    let case = Case::opened(store).await;
+    let mut old = entry(0, "k");
+    old.at.time_ms = now_ms() - KEEP.window_ms - 120_000;
+    assert_eq!(case.apply(chunk(0, 1, vec![old])).await, Applied::Done);
+    assert_eq!((case.listed("k").await, case.next().await), (vec![], 1));
+    assert_eq!(case.bodies(GENERATION, &[0]).await, [None]);
+}
+
+async fn the_floor_rises_when_told_and_when_the_budget_is_full(store: &Arc<dyn RecentStore>) {
+    let case = Case::opened(store).await;
+    let floor = Some(Floor { offset: 5, time_ms: 77 });
+    assert_eq!(case.apply(Chunk { floor, ..chunk(0, 5, vec![]) }).await, Applied::Done);
+    let lower = Some(Floor { offset: 3, time_ms: 99 });
+    case.apply(Chunk { floor: lower, ..chunk(5, 5, vec![]) }).await;
+    assert_eq!(case.read(Query::Watermark).await.watermark.unwrap().floor, floor.unwrap());
+
+    let keep = Keep { bytes_max: 2_000, ..KEEP };
+    for offset in 5..15 {
+        let applied = case.apply(Chunk { keep, ..chunk(offset, offset + 1, vec![entry(offset, "k")]) }).await;
+        assert_eq!(applied, Applied::Done);
+    }
+    let floor = case.read(Query::Watermark).await.watermark.unwrap().floor;
+    assert!(floor.offset > 5 && floor.offset < 15, "{floor:?}");
+    assert!(floor.time_ms > 77 && floor.time_ms <= now_ms() + 1);
+    assert_eq!(case.bodies(GENERATION, &[floor.offset - 1]).await, [None]);
+    assert!(case.bodies(GENERATION, &[floor.offset]).await[0].is_some());
+}
+
+async fn keeps_its_promises(store: &Arc<dyn RecentStore>) {
+    a_slot_that_is_not_open_takes_nothing(store).await;
+    a_life_is_only_replaced_by_who_saw_it(store).await;
+    lists_are_newest_first_and_capped_one_above(store).await;
+    what_is_there_is_skipped_and_a_hole_is_refused(store).await;
+    freshness_only_moves_forward(store).await;
+    the_first_event_with_an_id_wins(store).await;
+    bodies_belong_to_an_offset_and_a_life(store).await;
+    lookup_keys_have_lists_of_their_own(store).await;
+    what_left_the_window_is_not_listed(store).await;
+    the_floor_rises_when_told_and_when_the_budget_is_full(store).await;
+}
+
+#[tokio::test]
+async fn memory_keeps_the_contract() {
+    keeps_its_promises(&(Arc::new(Memory::new()) as Arc<dyn RecentStore>)).await;
+}
+
+#[tokio::test]
+async fn valkey_keeps_the_contract() {
+    let nodes = shared_valkey().await.addresses();
+    let settings = valkey::Settings { nodes, ..valkey::Settings::default() };
+    let store = valkey::Valkey::connect(&settings, tokio::runtime::Handle::current()).unwrap();
+    keeps_its_promises(&(Arc::new(store) as Arc<dyn RecentStore>)).await;
+}

@@ -1,0 +1,281 @@
+//! Lookups against a real log: what was produced is found by key, kind, id and position, and nothing else is;
+//! an answer that must include a position does, whatever state the store is in.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use weir::kafka::partitioner::murmur2_partition;
+use weir::memory::Memory;
+use weir::ports::RecentStore;
+use weir::problem::{Code, Problem};
+use weir::recent::{ByKey, Event, MinPosition, Mode, Page, Recent, Settings, Start, Topic};
+use weir::valkey;
+use weir_tests::world::{fresh_name, shared_kafka, shared_valkey, until};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const PARTITIONS: i32 = 3;
+const ROUTE: &str = "orders";
+
+/// A read model of one topic, and a way into its log.
+struct Model {
+    recent: Recent,
+    ready: watch::Receiver<bool>,
+    producer: FutureProducer,
+    topic: String,
+}
+
+impl Model {
+    async fn start(kafka: &ClientConfig, topic: &str, store: Arc<dyn RecentStore>, mode: Mode) -> Model {
+        let settings = Settings { per_key: 8, ..Settings::default() };
+        let topics = vec![Topic { route: ROUTE.into(), topic: topic.into(), settings }];
+        let runtime = Handle::current();
+        let start = Start { topics, store, kafka: kafka.clone(), mode, runtime };
+        let (recent, mut ready) = Recent::start(start).unwrap();
+        tokio::time::timeout(PATIENCE, ready.wait_for(|ready| *ready)).await.unwrap().unwrap();
+        let producer = kafka.clone().set("linger.ms", "0").create().unwrap();
+        Model { recent, ready, producer, topic: topic.to_owned() }
+    }
+
+    /// On real services, alone with a topic of its own.
+    async fn real() -> Model {
+        let topic = fresh_name("recent");
+        let kafka = shared_kafka().await;
+        kafka.create_topic(&topic, PARTITIONS, &[]).await;
+        let mode = Mode::Group(fresh_name("group").into());
+        Model::start(&kafka.client_config(), &topic, valkey_store().await, mode).await
+    }
+
+    async fn produce(&self, event: &Produced<'_>) -> MinPosition {
+        let partition = murmur2_partition(event.key.as_bytes(), PARTITIONS);
+        let lookup_keys = format!(r#"[["order","{}"]]"#, event.order);
+        let text = |key, value| Header { key, value: Some(value) };
+        let mut headers = OwnedHeaders::new()
+            .insert(text("ce_specversion", "1.0"))
+            .insert(text("ce_id", event.id))
+            .insert(text("ce_source", "/shop"))
+            .insert(text("content-type", "application/json"))
+            .insert(text("weir-schema", "order/2"))
+            .insert(text("weir-lookup-keys", lookup_keys.as_str()));
+        if let Some(type_) = event.type_ {
+            headers = headers.insert(text("ce_type", type_));
+        }
+        let record = FutureRecord::to(&self.topic)
+            .partition(partition)
+            .key(event.key)
+            .payload(event.data)
+            .headers(headers);
+        let delivered = self.producer.send(record, PATIENCE).await.unwrap();
+        MinPosition { partition: delivered.partition, offset: delivered.offset }
+    }
+
+    async fn by_key(&self, ask: ByKey) -> Result<Page, Problem> {
+        self.recent.by_key(ROUTE, &ask).await
+    }
+
+    fn gaps_closed(&self) -> u64 {
+        self.recent.counts().gaps_closed.load(Ordering::Relaxed)
+    }
+}
+
+async fn valkey_store() -> Arc<dyn RecentStore> {
+    let nodes = shared_valkey().await.addresses();
+    let settings = valkey::Settings { nodes, ..valkey::Settings::default() };
+    Arc::new(valkey::Valkey::connect(&settings, Handle::current()).unwrap())
+}
+
+#[derive(Clone, Copy)]
+struct Produced<'a> {
+    id: &'a str,
+    key: &'a str,
+    order: &'a str,
+    type_: Option<&'a str>,
+    data: &'a str,
+}
+
+impl<'a> Produced<'a> {
+    fn new(id: &'a str, key: &'a str) -> Self {
+        Produced { id, key, order: "none", type_: Some("order.created"), data: r#"{"n": 1.50}"# }
+    }
+}
+
+fn key(key: &str) -> ByKey {
+    ByKey { key: key.to_owned(), limit: 20, ..ByKey::default() }
+}
+
+fn ids(events: &[Event]) -> Vec<&str> {
+    events.iter().map(Event::id).collect()
+}
+
+fn json(event: &Event) -> serde_json::Value {
+    serde_json::from_slice(&event.to_json()).unwrap()
+}
+
+async fn finds_what_was_produced(model: &Model) {
+    let first = model.produce(&Produced { order: "o-1", ..Produced::new("e-1", "alice") }).await;
+    model.produce(&Produced { order: "o-1", ..Produced::new("e-2", "bob") }).await;
+    let acked = Instant::now();
+    let last = model.produce(&Produced { type_: Some("order.paid"), ..Produced::new("e-3", "alice") }).await;
+    // Nothing promises this at the bounded level before a second has passed; it should be a matter of ms.
+    let page = until("the event is visible by its key", PATIENCE, async || {
+        Some(model.by_key(key("alice")).await.unwrap()).filter(|page| page.events.len() == 2)
+    })
+    .await;
+    let visible = acked.elapsed();
+    assert!(visible < Duration::from_secs(1), "{visible:?}");
+    assert_eq!(ids(&page.events), ["e-3", "e-1"]);
+    assert_eq!((page.as_of[0].partition, page.as_of[0].offset >= last.offset), (last.partition, true));
+    assert_eq!((page.truncated, page.cursor), (false, None));
+
+    let found = json(&model.recent.by_position(ROUTE, first.partition, first.offset).await.unwrap());
+    let expected = serde_json::json!({
+        "id": "e-1", "source": "/shop", "type": "order.created", "time": null, "topic": model.topic,
+        "partition": first.partition, "offset": first.offset, "key": "alice",
+        "content_type": "application/json", "schema": "order/2", "data": {"n": 1.5},
+    });
+    assert_eq!(found, expected);
+    for source in [Some("/shop"), None] {
+        let by_id = model.recent.by_id(ROUTE, "e-1", source, Some(first)).await.unwrap();
+        assert_eq!((json(&by_id), by_id.data()), (expected.clone(), &br#"{"n": 1.50}"#[..]));
+    }
+    let typed = ByKey { type_: Some("order.created".to_owned()), ..key("alice") };
+    assert_eq!(ids(&model.by_key(typed).await.unwrap().events), ["e-1"]);
+    // bob's event and alice's have an order in common, over two partitions or one.
+    let by_order = ByKey { kind: Some("order".to_owned()), ..key("o-1") };
+    let page = until("both events are visible by their order", PATIENCE, async || {
+        Some(model.by_key(by_order.clone()).await.unwrap()).filter(|page| page.events.len() == 2)
+    })
+    .await;
+    assert_eq!((ids(&page.events), page.as_of.len()), (vec!["e-2", "e-1"], 3));
+    assert_eq!(ids(&model.by_key(key("carol")).await.unwrap().events), Vec::<&str>::new());
+}
+
+async fn pages_and_says_what_was_cut(model: &Model) {
+    let mut last = None;
+    for n in 0..10 {
+        last = Some(model.produce(&Produced::new(&format!("p-{n}"), "pages")).await);
+    }
+    let first = model.by_key(ByKey { limit: 3, min_position: last, ..key("pages") }).await.unwrap();
+    assert_eq!(ids(&first.events), ["p-9", "p-8", "p-7"]);
+    assert!(first.truncated && first.complete_since_ms > first.window_start_ms, "only 8 are listed");
+    let second = model.by_key(ByKey { limit: 9, cursor: first.cursor, ..key("pages") }).await.unwrap();
+    assert_eq!((ids(&second.events), second.cursor), (vec!["p-6", "p-5", "p-4", "p-3", "p-2"], None));
+}
+
+async fn refuses_by_name(model: &Model) {
+    let code = async |ask: ByKey| model.by_key(ask).await.unwrap_err().code;
+    let partition = murmur2_partition(b"alice", PARTITIONS);
+    let at = |partition, offset| ByKey { min_position: Some(MinPosition { partition, offset }), ..key("alice") };
+    assert_eq!(code(at((partition + 1) % PARTITIONS, 0)).await, Code::PositionElsewhere);
+    assert_eq!(code(at(partition, 1_000_000)).await, Code::PositionUnknown);
+    assert_eq!(code(at(PARTITIONS, 0)).await, Code::PositionUnknown);
+    assert_eq!(code(ByKey { cursor: Some("x".to_owned()), ..key("alice") }).await, Code::BadQuery);
+    let by_position = |partition, offset| model.recent.by_position(ROUTE, partition, offset);
+    assert_eq!(by_position(partition, 1_000_000).await.unwrap_err().code, Code::PositionUnknown);
+    let absent = model.recent.by_id(ROUTE, "no such", None, None).await;
+    assert_eq!(absent.unwrap_err().code, Code::NotInWindow);
+    assert_eq!(model.recent.by_id("elsewhere", "e", None, None).await.unwrap_err().code, Code::RecentDisabled);
+}
+
+async fn passes_over_what_is_no_event(model: &Model) {
+    let foreign = model.produce(&Produced { type_: None, ..Produced::new("x-1", "mixed") }).await;
+    let ours = model.produce(&Produced::new("x-2", "mixed")).await;
+    let page = model.by_key(ByKey { min_position: Some(ours), ..key("mixed") }).await.unwrap();
+    assert_eq!(ids(&page.events), ["x-2"]);
+    let absent = model.recent.by_position(ROUTE, foreign.partition, foreign.offset).await;
+    assert_eq!(absent.unwrap_err().code, Code::NotInWindow);
+}
+
+async fn closes_the_gap_once(model: &Model) {
+    model.recent.stop().await;
+    let mut last = None;
+    for n in 0..5 {
+        last = Some(model.produce(&Produced { order: "o-g", ..Produced::new(&format!("g-{n}"), "gap") }).await);
+    }
+    let before = model.gaps_closed();
+    let ask = ByKey { min_position: last, ..key("gap") };
+    let expected = ["g-4", "g-3", "g-2", "g-1", "g-0"];
+    let page = model.by_key(ask.clone()).await.unwrap();
+    assert_eq!((ids(&page.events), model.gaps_closed()), (expected.to_vec(), before + 1));
+    assert!(page.as_of[0].offset >= last.unwrap().offset);
+    // What closed the gap was handed on: the next reader needs no log.
+    let page = model.by_key(ask).await.unwrap();
+    assert_eq!((ids(&page.events), model.gaps_closed()), (expected.to_vec(), before + 1));
+    assert_eq!(model.recent.by_id(ROUTE, "g-2", None, last).await.unwrap().id(), "g-2");
+    // Nobody says any more that the other partitions are fresh: their ends are asked for.
+    let by_order = ByKey { kind: Some("order".to_owned()), ..key("o-g") };
+    let page = until("the bound has passed", PATIENCE, async || {
+        let page = model.by_key(by_order.clone()).await.unwrap();
+        (model.gaps_closed() > before + 1).then_some(page)
+    })
+    .await;
+    assert_eq!(ids(&page.events), expected);
+}
+
+async fn all_of_it(model: &Model) {
+    assert!(*model.ready.borrow());
+    finds_what_was_produced(model).await;
+    pages_and_says_what_was_cut(model).await;
+    refuses_by_name(model).await;
+    passes_over_what_is_no_event(model).await;
+    closes_the_gap_once(model).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_mock_cluster_and_in_memory() {
+    let cluster = MockCluster::new(1).unwrap();
+    let topic = fresh_name("recent");
+    cluster.create_topic(&topic, PARTITIONS, 1).unwrap();
+    let mut kafka = ClientConfig::new();
+    kafka.set("bootstrap.servers", cluster.bootstrap_servers());
+    all_of_it(&Model::start(&kafka, &topic, Arc::new(Memory::new()), Mode::Manual).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_kafka_and_valkey() {
+    all_of_it(&Model::real().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_slot_is_built_anew_and_a_lost_body_read_from_the_log() {
+    let model = Model::real().await;
+    let place = model.produce(&Produced::new("l-1", "lost")).await;
+    let ask = ByKey { min_position: Some(place), ..key("lost") };
+    assert_eq!(ids(&model.by_key(ask.clone()).await.unwrap().events), ["l-1"]);
+
+    let tag = format!("{{w1:{}:{}:{}}}", model.topic.len(), model.topic, place.partition);
+    let node = shared_valkey().await.primary_of(&tag).await.unwrap();
+    let generation = node.call(&["HGET", &format!("{tag}:w"), "g"]).await.unwrap().text();
+    let body = format!("{tag}:b:{generation}:{}", place.offset);
+    node.call(&["DEL", &body]).await.unwrap();
+    assert_eq!(ids(&model.by_key(ask.clone()).await.unwrap().events), ["l-1"]);
+
+    node.call(&["DEL", &format!("{tag}:w")]).await.unwrap();
+    let page = until("the slot is built anew", PATIENCE, async || model.by_key(ask.clone()).await.ok()).await;
+    assert_eq!(ids(&page.events), ["l-1"]);
+    let next = node.call(&["HGET", &format!("{tag}:w"), "g"]).await.unwrap().text();
+    assert_ne!(next, generation);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_gateway_goes_on_where_one_stopped() {
+    let topic = fresh_name("recent");
+    let kafka = shared_kafka().await;
+    kafka.create_topic(&topic, PARTITIONS, &[]).await;
+    let mode = Mode::Group(fresh_name("group").into());
+    let config = kafka.client_config();
+    let first = Model::start(&config, &topic, valkey_store().await, mode.clone()).await;
+    let place = first.produce(&Produced::new("n-1", "next")).await;
+    first.recent.stop().await;
+    let second = Model::start(&config, &topic, valkey_store().await, mode).await;
+    assert_eq!(second.recent.counts().opened.load(Ordering::Relaxed), 0, "it begins at the watermark");
+    let ask = ByKey { min_position: Some(place), ..key("next") };
+    assert_eq!(ids(&second.by_key(ask).await.unwrap().events), ["n-1"]);
+    second.recent.stop().await;
+}

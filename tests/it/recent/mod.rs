@@ -1,0 +1,35 @@
+//! Recent-event lookups: the store's contract on both adapters, the scripts word for word, and whole lookups
+//! against a real log.
+
+mod contract;
+mod lookups;
+mod scripts;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use weir::ports::{Chunk, Entry, Floor, Generation, Keep, LookupKey, Ref};
+
+const GENERATION: Generation = Generation(0xfeed);
+const KEEP: Keep = Keep { window_ms: 3_600_000, per_key: 4, bytes_max: 1 << 30 };
+const BOTTOM: Floor = Floor { offset: 0, time_ms: 0 };
+
+fn now_ms() -> i64 {
+    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
+}
+
+fn partition_key(key: &str) -> LookupKey {
+    LookupKey { kind: String::new(), key: key.to_owned() }
+}
+
+/// An entry of the partition key `key`, received now, with ids made from its offset.
+fn entry(offset: i64, key: &str) -> Entry {
+    let own = u8::try_from(offset % 251).unwrap();
+    let at = Ref { offset, time_ms: now_ms(), type_digest: [1; 8], id_digest: [own; 16] };
+    let body = Bytes::from(format!("body of {offset}"));
+    Entry { at, keys: vec![partition_key(key)], ids: [[own; 16], [own.wrapping_add(1); 16]], body }
+}
+
+fn chunk(from: i64, to: i64, entries: Vec<Entry>) -> Chunk {
+    Chunk { generation: GENERATION, from, to, fresh_ms: None, floor: None, keep: KEEP, entries }
+}

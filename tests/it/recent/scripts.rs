@@ -1,0 +1,148 @@
+//! The shipped scripts, word for word, on a real server: what they reply and what they leave behind.
+
+use weir_tests::world::{Node, Reply, Resp, fresh_name, shared_valkey};
+
+const OPEN: &str = include_str!("../../../gateway/src/valkey/scripts/open.lua");
+const APPLY: &str = include_str!("../../../gateway/src/valkey/scripts/apply.lua");
+const READ: &str = include_str!("../../../gateway/src/valkey/scripts/read.lua");
+const FLOOR: &str = include_str!("../../../gateway/src/valkey/scripts/floor.lua");
+
+/// One hash tag on the node that owns it.
+struct Tagged {
+    connection: Resp,
+    tag: String,
+}
+
+impl Tagged {
+    async fn new() -> Tagged {
+        let tag = format!("{{{}}}", fresh_name("script"));
+        let owner: &Node = shared_valkey().await.primary_of(&tag).await.unwrap();
+        Tagged { connection: Resp::connect(owner.address(), None).await.unwrap(), tag }
+    }
+
+    async fn run(&mut self, script: &str, keys: &[&str], args: &[&[u8]]) -> Reply {
+        let mut command: Vec<Vec<u8>> = vec![b"EVAL".to_vec(), script.into(), keys.len().to_string().into()];
+        command.extend(keys.iter().map(|key| format!("{}{key}", self.tag).into_bytes()));
+        command.extend(args.iter().map(|arg| arg.to_vec()));
+        self.connection.call(&command).await.unwrap()
+    }
+
+    async fn call(&mut self, name: &str, key: &str, rest: &[&str]) -> Reply {
+        let key = format!("{}{key}", self.tag);
+        let command: Vec<&str> = [name, &key].into_iter().chain(rest.iter().copied()).collect();
+        self.connection.call(&command).await.unwrap()
+    }
+}
+
+/// A ref of which only the offset matters here.
+fn reference(offset: u64) -> Vec<u8> {
+    let mut bytes = offset.to_be_bytes().to_vec();
+    bytes.resize(40, b'.');
+    bytes
+}
+
+fn texts(reply: &Reply) -> Vec<String> {
+    reply.items().iter().map(Reply::text).collect()
+}
+
+#[tokio::test]
+async fn open_answers_what_is_in_force() {
+    let mut slot = Tagged::new().await;
+    let opened = slot.run(OPEN, &["w"], &[b"", b"aa", b"5", b"0"]).await;
+    assert_eq!(texts(&opened), ["aa", "5", "0", "5", "0"]);
+    assert_eq!(texts(&slot.run(OPEN, &["w"], &[b"", b"bb", b"9", b"1"]).await), texts(&opened));
+    assert_eq!(texts(&slot.run(OPEN, &["w"], &[b"cc", b"bb", b"9", b"1"]).await), texts(&opened));
+    let replaced = slot.run(OPEN, &["w"], &[b"aa", b"bb", b"9", b"1"]).await;
+    assert_eq!(texts(&replaced), ["bb", "9", "0", "9", "1"]);
+    slot.call("DEL", "w", &[]).await;
+    // Lost since it was seen: opened, whatever life was seen.
+    assert_eq!(texts(&slot.run(OPEN, &["w"], &[b"zz", b"dd", b"1", b"0"]).await)[0], "dd");
+    assert_eq!(slot.call("PTTL", "w", &[]).await, Reply::Integer(-1), "a watermark never expires");
+}
+
+#[tokio::test]
+async fn apply_says_why_it_changed_nothing() {
+    let mut slot = Tagged::new().await;
+    let ref7 = reference(7);
+    let args: [&[u8]; 8] = [b"aa", b"7", b"8", b"100", b"5", b"1", &ref7, b"99999999999999"];
+    assert_eq!(texts(&slot.run(APPLY, &["w", "l"], &args).await), ["NOGEN"]);
+    slot.run(OPEN, &["w"], &[b"", b"bb", b"5", b"0"]).await;
+    assert_eq!(texts(&slot.run(APPLY, &["w", "l"], &args).await), ["GEN", "bb"]);
+    slot.run(OPEN, &["w"], &[b"bb", b"aa", b"5", b"0"]).await;
+    assert_eq!(texts(&slot.run(APPLY, &["w", "l"], &args).await), ["GAP", "5"]);
+    assert_eq!(slot.call("EXISTS", "l", &[]).await, Reply::Integer(0));
+    assert_eq!(texts(&slot.call("HMGET", "w", &["o", "f"]).await), ["5", "0"]);
+}
+
+#[tokio::test]
+async fn apply_lists_skips_trims_and_expires() {
+    let mut slot = Tagged::new().await;
+    slot.run(OPEN, &["w"], &[b"", b"aa", b"0", b"0"]).await;
+    let refs: Vec<Vec<u8>> = (0..4).map(reference).collect();
+    let early: &[u8] = b"88888888888888";
+    let late: &[u8] = b"99999999999999";
+    let mut args: Vec<&[u8]> = vec![b"aa", b"0", b"4", b"100", b"3", b"4"];
+    for (listed, expiry) in refs.iter().zip([late, early, early, early]) {
+        args.extend([listed.as_slice(), expiry]);
+    }
+    args.extend([refs[0].as_slice(), late, refs[1].as_slice(), late]);
+    let keys = ["w", "l", "l", "l", "l", "i", "i"];
+    assert_eq!(texts(&slot.run(APPLY, &keys, &args).await), ["OK"]);
+    let list = slot.call("LRANGE", "l", &["0", "-1"]).await;
+    let expected: Vec<Reply> = [3, 2, 1].into_iter().map(|offset| Reply::Bytes(reference(offset))).collect();
+    assert_eq!(list.items(), expected);
+    assert_eq!(slot.call("GET", "i", &[]).await, Reply::Bytes(reference(0)), "the first with an id wins");
+    assert_eq!(slot.call("PEXPIRETIME", "l", &[]).await, Reply::Integer(99_999_999_999_999));
+    assert_eq!(texts(&slot.call("HMGET", "w", &["o", "f"]).await), ["4", "100"]);
+    // The same again changes nothing, not even the freshness backwards.
+    args[3] = b"90";
+    assert_eq!(texts(&slot.run(APPLY, &keys, &args).await), ["OK"]);
+    assert_eq!(slot.call("LRANGE", "l", &["0", "-1"]).await, list);
+    assert_eq!(texts(&slot.call("HMGET", "w", &["o", "f"]).await), ["4", "100"]);
+}
+
+#[tokio::test]
+async fn apply_keeps_large_offsets_exactly() {
+    let mut slot = Tagged::new().await;
+    slot.run(OPEN, &["w"], &[b"", b"aa", b"9007199254740990", b"0"]).await;
+    let args: [&[u8]; 6] = [b"aa", b"9007199254740990", b"9007199254740991", b"", b"3", b"0"];
+    assert_eq!(texts(&slot.run(APPLY, &["w"], &args).await), ["OK"]);
+    assert_eq!(slot.call("HGET", "w", &["o"]).await.text(), "9007199254740991");
+}
+
+#[tokio::test]
+async fn read_answers_with_the_watermark_of_the_same_moment() {
+    let mut slot = Tagged::new().await;
+    assert_eq!(slot.run(READ, &["w"], &[b"", b"none"]).await, Reply::List(vec![]));
+    slot.run(OPEN, &["w"], &[b"", b"aa", b"0", b"0"]).await;
+    let ref0 = reference(0);
+    let expiry: &[u8] = b"99999999999999";
+    let args: [&[u8]; 10] = [b"aa", b"0", b"1", b"100", b"3", b"1", &ref0, expiry, &ref0, expiry];
+    slot.run(APPLY, &["w", "l", "i"], &args).await;
+    let watermark = ["aa", "1", "100", "0", "0"];
+
+    let known = slot.run(READ, &["w", "l"], &[b"aa", b"list", b"9"]).await;
+    let [certificate, length, refs] = known.items() else { panic!("{known:?}") };
+    assert_eq!(texts(certificate), watermark);
+    assert_eq!((length, refs.items()), (&Reply::Integer(1), &[Reply::Bytes(ref0.clone())][..]));
+    let by_id = slot.run(READ, &["w", "i"], &[b"aa", b"id"]).await;
+    assert_eq!(by_id.items()[2].items(), [Reply::Bytes(ref0)]);
+    let absent = slot.run(READ, &["w", "i2"], &[b"aa", b"id"]).await;
+    assert_eq!((&absent.items()[1], absent.items()[2].items()), (&Reply::Integer(0), &[][..]));
+    for named in [&b"bb"[..], b""] {
+        let other = slot.run(READ, &["w", "l"], &[named, b"list", b"9"]).await;
+        assert_eq!(other.items().len(), 1, "only the watermark, which tells the right life");
+        assert_eq!(texts(&other.items()[0]), watermark);
+    }
+}
+
+#[tokio::test]
+async fn floor_only_rises() {
+    let mut slot = Tagged::new().await;
+    assert_eq!(texts(&slot.run(FLOOR, &["w"], &[b"aa", b"5", b"50"]).await), ["NOGEN"]);
+    slot.run(OPEN, &["w"], &[b"", b"aa", b"0", b"0"]).await;
+    assert_eq!(texts(&slot.run(FLOOR, &["w"], &[b"bb", b"5", b"50"]).await), ["GEN", "aa"]);
+    assert_eq!(texts(&slot.run(FLOOR, &["w"], &[b"aa", b"5", b"50"]).await), ["OK", "0"]);
+    assert_eq!(texts(&slot.run(FLOOR, &["w"], &[b"aa", b"4", b"90"]).await), ["OK", "5"]);
+    assert_eq!(texts(&slot.call("HMGET", "w", &["b", "bt"]).await), ["5", "50"]);
+}
