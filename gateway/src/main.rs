@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use weir::commands::{self, Command, DevArgs, Failure, ServeArgs};
+use weir::commands::{self, Command, CompilePluginArgs, DevArgs, Failure, ServeArgs};
 use weir::config::Config;
 use weir::serve::ServeError;
 use weir::telemetry;
@@ -15,7 +15,7 @@ fn main() -> ExitCode {
         Ok(Command::Validate(args)) => commands::validate::run(&args),
         Ok(Command::Topics(args)) => commands::topics::run(&args),
         Ok(Command::Config(args)) => commands::config(&args),
-        Ok(Command::CompilePlugin) => compile_plugin(),
+        Ok(Command::CompilePlugin(args)) => compile_plugin(&args),
         Err(code) => return code,
     };
     done.unwrap_or_else(|failure| {
@@ -65,6 +65,7 @@ fn configured<const N: usize>(
     Ok(loaded.config)
 }
 
-fn compile_plugin() -> Result<ExitCode, Failure> {
-    Err(Failure::Other("`weir compile-plugin` is not wired yet".to_owned()))
+fn compile_plugin(args: &CompilePluginArgs) -> Result<ExitCode, Failure> {
+    weir::plugin::compile_plugin(args.memory_bytes_max, args.cpu_s_max).map_err(|error| Failure::Other(format!("{error:#}")))?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -53,7 +53,18 @@ pub enum Command {
     Config(ConfigArgs),
     /// Compile one plugin from standard input to standard output; the gateway calls this itself.
     #[command(hide = true)]
-    CompilePlugin,
+    CompilePlugin(CompilePluginArgs),
+}
+
+/// The limits of a compilation.
+#[derive(Debug, Args)]
+pub struct CompilePluginArgs {
+    /// Address space.
+    #[arg(long)]
+    pub memory_bytes_max: u64,
+    /// CPU time.
+    #[arg(long)]
+    pub cpu_s_max: u64,
 }
 
 /// Flags of `weir serve`.

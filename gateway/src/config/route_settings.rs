@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use crate::event::Selector;
 use crate::event::selector::SelectorError;
+use crate::recent;
 use crate::route::{AfterPlugins, Template};
 
 /// One route: which events it takes, what is done to them, and the topic they go to.
@@ -109,29 +110,11 @@ impl Default for TopicSettings {
 
 /// What is kept of a route's events for lookups: `false` or a window.
 #[derive(Clone, Debug)]
-pub struct RecentSettings(pub Option<WindowSettings>);
-
-/// How much is kept for lookups.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct WindowSettings {
-    /// How far back lookups reach.
-    pub window_s: u64,
-    /// The most events listed for one key.
-    pub per_key: usize,
-    /// The most bytes kept of one partition.
-    pub partition_bytes_max: u64,
-}
-
-impl Default for WindowSettings {
-    fn default() -> Self {
-        WindowSettings { window_s: 3600, per_key: 64, partition_bytes_max: 64 << 20 }
-    }
-}
+pub struct RecentSettings(pub Option<recent::Settings>);
 
 impl Default for RecentSettings {
     fn default() -> Self {
-        RecentSettings(Some(WindowSettings::default()))
+        RecentSettings(Some(recent::Settings::default()))
     }
 }
 
@@ -147,7 +130,7 @@ impl<'de> Deserialize<'de> for RecentSettings {
                 Ok(if on { RecentSettings::default() } else { RecentSettings(None) })
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RecentSettings, A::Error> {
-                WindowSettings::deserialize(MapAccessDeserializer::new(map)).map(|it| RecentSettings(Some(it)))
+                recent::Settings::deserialize(MapAccessDeserializer::new(map)).map(|it| RecentSettings(Some(it)))
             }
         }
         deserializer.deserialize_any(FalseOrWindow)
@@ -159,7 +142,7 @@ impl JsonSchema for RecentSettings {
         "RecentSettings".into()
     }
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let window = generator.subschema_for::<WindowSettings>();
+        let window = generator.subschema_for::<recent::Settings>();
         json_schema!({"description": "What is kept for lookups, or false.", "anyOf": [{"type": "boolean"}, window]})
     }
 }

@@ -10,6 +10,7 @@ mod pointer;
 mod scan;
 
 use bumpalo::Bump;
+use bumpalo::collections::Vec as ArenaVec;
 use simd_json::{Buffers, INPUT_PADDING, Tape};
 
 pub use fault::ParseError;
@@ -70,8 +71,9 @@ impl Parser {
     pub fn parse<'a>(&mut self, arena: &'a Bump, bytes: &[u8]) -> Result<Document<'a>, ParseError> {
         scan::check_structure(bytes, self.limits)?;
         // The parser unescapes in place and reads past the end, so it gets a padded copy.
-        let padded = arena.alloc_slice_fill_copy(bytes.len() + INPUT_PADDING, b' ');
-        padded[..bytes.len()].copy_from_slice(bytes);
+        let mut padded = ArenaVec::with_capacity_in(bytes.len() + INPUT_PADDING, arena);
+        padded.extend_from_slices_copy(&[bytes, &[b' '; INPUT_PADDING]]);
+        let padded = padded.into_bump_slice_mut();
 
         let mut tape: Tape<'a> = std::mem::replace(&mut self.tape, Tape(Vec::new()));
         let outcome = simd_json::fill_tape_padded(padded, bytes.len(), &mut self.buffers, &mut tape);

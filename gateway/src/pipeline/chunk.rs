@@ -37,7 +37,7 @@ pub(super) struct Bench {
     arena: Bump,
     pub(super) parser: Parser,
     pub(super) chains: WorkerChains,
-    subject: String,
+    pub(super) subject: String,
 }
 
 impl fmt::Debug for Bench {
@@ -111,21 +111,8 @@ impl Bench {
             Shape::Structured => self.parser.structured(arena, raw, job.headers),
         };
         let event = parsed.map_err(refused)?;
-        let valid = self.match_schema(shared, event, job.route.subject.as_ref())?;
+        let valid = match_schema(shared, event, job.route.subject.as_ref(), &mut self.subject)?;
         Ok(Passing { event: valid, edits: Edits::default() })
-    }
-
-    fn match_schema<'a>(
-        &mut self,
-        shared: &Shared,
-        event: Event<'a>,
-        subject: Option<&Template>,
-    ) -> Result<ValidEvent<'a>, Draft> {
-        let Some(template) = subject else {
-            return Ok(ValidEvent::without_schema(event));
-        };
-        let filled = template.fill(event.attributes(), &mut self.subject);
-        check_subject(shared, event, filled)
     }
 
     fn hand_over(&mut self, shared: &Shared, job: &Job<'_>, passing: Passing<'_>, index: usize) -> Draft {
@@ -168,6 +155,20 @@ impl Bench {
             self.arena = arena;
         }
     }
+}
+
+/// Checks an event against its route's subject, if the route names one.
+pub(super) fn match_schema<'a>(
+    shared: &Shared,
+    event: Event<'a>,
+    template: Option<&Template>,
+    subject: &mut String,
+) -> Result<ValidEvent<'a>, Draft> {
+    let Some(template) = template else {
+        return Ok(ValidEvent::without_schema(event));
+    };
+    let filled = template.fill(event.attributes(), subject);
+    check_subject(shared, event, filled)
 }
 
 /// Checks an event against a subject of the registry.

@@ -34,24 +34,28 @@ use projector::Projector;
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// How long an event can be looked up after it was received, in seconds.
-    pub window_s: u32,
+    pub window_s: u64,
     /// How many events one key lists, at most 1000.
-    pub per_key: u16,
+    pub per_key: usize,
     /// The budget for the events of one partition. Above it the oldest go first, and answers say so.
     pub partition_bytes_max: u64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { window_s: 3600, per_key: 64, partition_bytes_max: 256 << 20 }
+        Settings { window_s: 3600, per_key: 64, partition_bytes_max: 64 << 20 }
     }
 }
+
+const WINDOW_S_MAX: u64 = 10 * 366 * 86_400;
+const PER_KEY_MAX: usize = 1000;
 
 impl Settings {
     fn keep(&self) -> Keep {
         Keep {
-            window_ms: i64::from(self.window_s) * 1000,
-            per_key: usize::from(self.per_key.clamp(1, 1000)),
+            // Ten years stand for any longer window: the arithmetic on times must not overflow.
+            window_ms: i64::try_from(self.window_s.min(WINDOW_S_MAX) * 1000).expect("ten years fit"),
+            per_key: self.per_key.clamp(1, PER_KEY_MAX),
             bytes_max: self.partition_bytes_max,
         }
     }

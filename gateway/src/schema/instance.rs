@@ -26,14 +26,17 @@ pub(super) struct Budget {
 }
 
 impl Budget {
+    #[inline]
     pub(super) fn new(steps: u64) -> Self {
         Budget { steps: Cell::new(steps) }
     }
 
+    #[inline]
     pub(super) fn is_spent(&self) -> bool {
         self.steps.get() == 0
     }
 
+    #[inline]
     fn spend(&self, steps: u64) {
         self.steps.set(self.steps.get().saturating_sub(steps));
     }
@@ -73,34 +76,42 @@ impl<'a> JsonNode<'a, OnTape> for Instance<'a> {
     type Array = Instance<'a>;
     type Number = Number;
 
+    #[inline]
     fn as_object(&self) -> Option<Instance<'a>> {
         matches!(self.node.entry(), Entry::Object { .. }).then_some(*self)
     }
 
+    #[inline]
     fn as_array(&self) -> Option<Instance<'a>> {
         matches!(self.node.entry(), Entry::Array { .. }).then_some(*self)
     }
 
+    #[inline]
     fn as_string(&self) -> Option<Cow<'a, str>> {
         self.node.as_str().map(Cow::Borrowed)
     }
 
+    #[inline]
     fn as_number(&self) -> Option<Number> {
         Number::of(self.node)
     }
 
+    #[inline]
     fn as_boolean(&self) -> Option<bool> {
         self.node.as_bool()
     }
 
+    #[inline]
     fn is_null(&self) -> bool {
         self.node.kind() == Kind::Null
     }
 
+    #[inline]
     fn is_string(&self) -> bool {
         self.node.as_str().is_some()
     }
 
+    #[inline]
     fn json_type(&self) -> JsonType {
         match self.node.kind() {
             Kind::Null => JsonType::Null,
@@ -126,6 +137,7 @@ impl<'a> JsonNode<'a, OnTape> for Instance<'a> {
         Some((min..=max).contains(&(text.chars().count() as u64)))
     }
 
+    #[inline]
     fn equals_value(&self, expected: &Value) -> bool {
         equality::equals_value(self.node, expected)
     }
@@ -150,16 +162,19 @@ impl<'a> JsonNode<'a, OnTape> for Instance<'a> {
         LazyInstance::Ready(Cow::Owned(if self.budget.is_spent() { Value::Bool(true) } else { Value::Null }))
     }
 
+    #[inline]
     fn identity(&self) -> Option<NodeIdentity> {
         Some(NodeIdentity::new(std::ptr::from_ref(self.node.entry()).addr()))
     }
 }
 
 impl<'a> Instance<'a> {
+    #[inline]
     fn child(&self, node: Node<'a>) -> Instance<'a> {
         Instance { node, budget: self.budget }
     }
 
+    #[inline]
     fn len_now(&self) -> usize {
         if self.budget.is_spent() { 0 } else { self.node.len() }
     }
@@ -170,10 +185,12 @@ impl<'a> Object<'a, OnTape> for Instance<'a> {
     type MemberName = &'a str;
     type MembersIter = InstanceMembers<'a>;
 
+    #[inline]
     fn len(&self) -> usize {
         self.len_now()
     }
 
+    #[inline]
     fn get(&self, key: &Box<str>) -> Option<Instance<'a>> {
         if self.budget.is_spent() {
             return None;
@@ -182,10 +199,12 @@ impl<'a> Object<'a, OnTape> for Instance<'a> {
         self.node.get(key).map(|node| self.child(node))
     }
 
+    #[inline]
     fn members(&self) -> InstanceMembers<'a> {
         InstanceMembers { members: self.node.members(), budget: self.budget }
     }
 
+    #[inline]
     fn try_for_each_name_node<B>(
         &self,
         (): &mut (),
@@ -204,10 +223,12 @@ impl<'a> Array<'a, OnTape> for Instance<'a> {
     type Node = Instance<'a>;
     type ElementsIter = InstanceElements<'a>;
 
+    #[inline]
     fn len(&self) -> usize {
         self.len_now()
     }
 
+    #[inline]
     fn elements(&self) -> InstanceElements<'a> {
         InstanceElements { elements: self.node.elements(), budget: self.budget }
     }
@@ -226,6 +247,7 @@ pub(super) struct InstanceMembers<'a> {
 impl<'a> Iterator for InstanceMembers<'a> {
     type Item = (&'a str, Instance<'a>);
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.budget.is_spent() {
             return None;
@@ -245,6 +267,7 @@ pub(super) struct InstanceElements<'a> {
 impl<'a> Iterator for InstanceElements<'a> {
     type Item = Instance<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<Instance<'a>> {
         if self.budget.is_spent() {
             return None;
@@ -263,6 +286,7 @@ pub(super) enum Number {
 }
 
 impl Number {
+    #[inline]
     pub(super) fn of(node: Node<'_>) -> Option<Number> {
         match node.entry() {
             Entry::Static(StaticNode::U64(value)) => Some(Number::Unsigned(*value)),
@@ -274,6 +298,7 @@ impl Number {
 }
 
 impl JsonNumber for Number {
+    #[inline]
     fn as_u64(&self) -> Option<u64> {
         match self {
             Number::Unsigned(value) => Some(*value),
@@ -282,6 +307,7 @@ impl JsonNumber for Number {
         }
     }
 
+    #[inline]
     fn as_i64(&self) -> Option<i64> {
         match self {
             Number::Unsigned(value) => i64::try_from(*value).ok(),
@@ -290,6 +316,7 @@ impl JsonNumber for Number {
         }
     }
 
+    #[inline]
     fn as_f64(&self) -> Option<f64> {
         Some(match self {
             Number::Unsigned(value) => *value as f64,
@@ -310,6 +337,7 @@ impl JsonNumber for Number {
         })
     }
 
+    #[inline]
     fn is_integer(&self) -> bool {
         match self {
             Number::Float(value) => value.fract() == 0.0,
@@ -318,6 +346,7 @@ impl JsonNumber for Number {
     }
 
     /// Integers too large for the tape were refused, so a float was written with a fraction or an exponent.
+    #[inline]
     fn is_written_as_integer(&self) -> bool {
         !matches!(self, Number::Float(_))
     }

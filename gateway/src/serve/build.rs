@@ -6,24 +6,24 @@ use std::time::Duration;
 
 use super::ServeError;
 use crate::config::Config;
-use crate::config::route_settings::{RouteSettings, TypeSettings};
+use crate::config::route_settings::{ChainSettings, RouteSettings, TypeSettings};
 use crate::event::{Limits, Rules, TypeRule};
 use crate::kafka::producer::Producer;
 use crate::metrics::Metrics;
 use crate::pipeline::Shared;
-use crate::plugin::Chains;
+use crate::plugin::{self, Chains, Compiler, Counters, Host, Plugin, Use};
 use crate::route::{Match, Route, Routes};
 use crate::schema::{self, Registry, Schemas};
 
 /// The pipeline's shared parts.
 pub fn shared(config: &Config, metrics: &Metrics) -> Result<Shared, ServeError> {
     let routes = Routes::new(config.routes.iter().map(route).collect());
-    let metrics = Shared::route_metrics(&routes, metrics);
+    let route_metrics = Shared::route_metrics(&routes, metrics);
     Ok(Shared {
         schemas: schemas(config)?,
-        chains: chains(config)?,
+        chains: chains(config, metrics)?,
         producer: Arc::new(producer(config)?),
-        metrics,
+        metrics: route_metrics,
         limits: event_limits(config),
         answer_timeout: Duration::from_millis(config.limits.answer_timeout_ms),
         routes,
@@ -76,8 +76,39 @@ fn schemas(config: &Config) -> Result<Schemas, ServeError> {
     })
 }
 
-fn chains(_config: &Config) -> Result<Chains, ServeError> {
-    Ok(Chains::default())
+/// Loads every plugin that a route uses, with the route's config for it.
+fn chains(config: &Config, metrics: &Metrics) -> Result<Chains, ServeError> {
+    if config.routes.iter().all(|route| route.plugins.is_empty()) {
+        return Ok(Chains::default());
+    }
+    let host = plugin_host(config, metrics).map_err(ServeError::Config)?;
+    let routes = config.routes.iter().map(|route| Ok((route.name.as_str().into(), chain(config, &host, route)?)));
+    Ok(Chains::new(routes.collect::<Result<Vec<_>, ServeError>>()?))
+}
+
+/// The host of all plugins of this process.
+pub fn plugin_host(config: &Config, metrics: &Metrics) -> Result<Host, String> {
+    let compiler = Compiler::own_binary().map_err(|error| error.to_string())?;
+    let counters = Counters::new(metrics.registry()).map_err(|error| error.to_string())?;
+    let settings = plugin::Settings { cache: config.plugin_cache.clone(), ..plugin::Settings::default() };
+    Host::new(settings, compiler, counters).map_err(|error| error.to_string())
+}
+
+/// One route's plugins in order.
+pub fn chain(config: &Config, host: &Host, route: &RouteSettings) -> Result<Vec<Arc<Plugin>>, ServeError> {
+    let allowed: Vec<Arc<str>> = route.topics_allowed.iter().map(|topic| topic.as_str().into()).collect();
+    let load = |link: &ChainSettings| {
+        let config_json = serde_json::to_string(&link.config).map_err(|error| error.to_string())?;
+        let path = config.plugins.get(&link.plugin).map(|plugin| plugin.path.as_path());
+        let path = path.ok_or_else(|| "it is not under `plugins`".to_owned())?;
+        let usage = Use { name: &link.plugin, config_json: &config_json, topics_allowed: &allowed };
+        host.load(path, &usage).map_err(|error| format!("{}: {error}", path.display()))
+    };
+    let loaded = route.plugins.iter().map(|link| {
+        let refused = |why| ServeError::Config(format!("route {}: plugin {}: {why}", route.name, link.plugin));
+        load(link).map_err(refused)
+    });
+    loaded.collect()
 }
 
 fn producer(config: &Config) -> Result<Producer, ServeError> {

@@ -7,8 +7,9 @@ use tokio::sync::watch;
 
 use super::{ReadModel, ServeError};
 use crate::config::Config;
+use crate::config::route_settings::RouteSettings;
 use crate::config::valkey_settings::ValkeySettings;
-use crate::recent::{self, Mode, Recent, Start, Topic};
+use crate::recent::{Mode, Recent, Start, Topic};
 use crate::valkey::{self, Valkey};
 
 /// The consumer group of all gateways that share a Kafka and a Valkey cluster.
@@ -35,20 +36,14 @@ pub(super) fn start(config: &Config, own: Option<ReadModel>) -> Result<Option<Ru
 }
 
 fn topics(config: &Config) -> Vec<Topic> {
-    let windowed = config.routes.iter().filter_map(|route| Some((route, route.recent.0.as_ref()?)));
-    let topic = |(route, window): (&crate::config::route_settings::RouteSettings, &_)| {
-        let window: &crate::config::route_settings::WindowSettings = window;
-        Topic {
+    let topic = |route: &RouteSettings| {
+        Some(Topic {
             route: route.matching.path.as_deref().unwrap_or(&route.name).into(),
             topic: route.topic.as_str().into(),
-            settings: recent::Settings {
-                window_s: u32::try_from(window.window_s).unwrap_or(u32::MAX),
-                per_key: u16::try_from(window.per_key).unwrap_or(u16::MAX),
-                partition_bytes_max: window.partition_bytes_max,
-            },
-        }
+            settings: route.recent.0.clone()?,
+        })
     };
-    windowed.map(topic).collect()
+    config.routes.iter().filter_map(topic).collect()
 }
 
 fn settings(config: &ValkeySettings) -> Result<valkey::Settings, ServeError> {

@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::event::budget::Budget;
 use crate::http::body::Reader;
 use crate::http::workers::Workers;
-use crate::http::{Edge, Limits, admin};
+use crate::http::{self, Edge, Limits, admin};
 use crate::metrics::Metrics;
 use crate::pipeline::{Shared, Worker};
 use crate::ports::RecentStore;
@@ -86,7 +86,8 @@ async fn serve(
 ) -> Result<(), ServeError> {
     let metrics = Arc::new(Metrics::new().map_err(|error| ServeError::Config(error.to_string()))?);
     let shared = Arc::new(build::shared(config, &metrics)?);
-    let recent = lookups::start(config, read_model)?;
+    let read_model = lookups::start(config, read_model)?;
+    let (recent, warm) = read_model.unzip();
     let budget = Budget::new(config.limits.in_flight_bytes_max);
     let limits = http_limits(config);
     let (stop, stopped) = watch::channel(false);
@@ -96,11 +97,12 @@ async fn serve(
         listen: listener.local_addr().map_err(ServeError::system("listen"))?,
         admin: admin_listener.local_addr().map_err(ServeError::system("admin"))?,
     };
-    let edge = edges(&shared, &budget, &metrics, limits);
+    let lookups = http::recent::router(recent.clone());
+    let edge = edges(&shared, &budget, &metrics, limits, lookups);
     let workers = Workers::start(worker_count(config), limits, &stopped, edge);
     let workers = Arc::new(workers.map_err(ServeError::system("the workers cannot start"))?);
     let stopping = Arc::new(AtomicBool::new(false));
-    let admin = admin_router(&metrics, &workers, &shared, &budget, &stopping);
+    let admin = admin_router(&metrics, &workers, &shared, &budget, &stopping, warm);
     let admin = tokio::task::spawn_local(listen::admin(admin_listener, admin, limits, stopped.clone()));
     let accepting = tokio::task::spawn_local({
         let workers = Arc::clone(&workers);
@@ -123,6 +125,9 @@ async fn serve(
         }
     });
     drop(finished.await);
+    if let Some(recent) = recent {
+        recent.stop().await;
+    }
     admin.abort();
     tracing::info!("stopped");
     Ok(())
@@ -159,6 +164,7 @@ fn edges(
     budget: &Arc<Budget>,
     metrics: &Arc<Metrics>,
     limits: Limits,
+    lookups: axum::Router,
 ) -> impl Fn() -> Rc<Edge> + Clone + Send + 'static {
     let (shared, budget, metrics) = (Arc::clone(shared), Arc::clone(budget), Arc::clone(metrics));
     move || {
@@ -167,8 +173,8 @@ fn edges(
             body_bytes_max: limits.batch_bytes_max,
             body_timeout: Duration::from_millis(limits.body_timeout_ms),
         };
-        let lookups = axum::Router::new().fallback(|| async { crate::http::reply::not_found() });
-        Rc::new(Edge { worker: Worker::new(Arc::clone(&shared)), reader, lookups, metrics: Arc::clone(&metrics) })
+        let (worker, metrics) = (Worker::new(Arc::clone(&shared)), Arc::clone(&metrics));
+        Rc::new(Edge { worker, reader, lookups: lookups.clone(), metrics })
     }
 }
 
@@ -178,6 +184,7 @@ fn admin_router(
     shared: &Arc<Shared>,
     budget: &Arc<Budget>,
     stopping: &Arc<AtomicBool>,
+    warm: Option<watch::Receiver<bool>>,
 ) -> axum::Router {
     let live: admin::Reasons = Arc::new({
         let workers = Arc::clone(workers);
@@ -189,6 +196,7 @@ fn admin_router(
             let reasons = [
                 (stopping.load(Ordering::Acquire), "stopping"),
                 (!shared.producer.ready(), "Kafka has not described every topic of the routes"),
+                (warm.as_ref().is_some_and(|warm| !*warm.borrow()), "the read model is not warm yet"),
             ];
             reasons.iter().filter(|(holds, _)| *holds).map(|(_, reason)| (*reason).to_owned()).collect()
         }

@@ -25,26 +25,31 @@ pub enum Kind {
 
 impl<'a> Node<'a> {
     /// The value that starts a slice of entries; what follows it is cut off.
+    #[inline]
     pub(super) fn new(entries: &'a [Entry<'a>]) -> Self {
         Node { entries: &entries[..extent(&entries[0])] }
     }
 
     /// A string value that is in no document, e.g. a name checked as if it were a value.
+    #[inline]
     pub(crate) fn of_string(entry: &'a [Entry<'a>; 1]) -> Self {
         Node { entries: entry }
     }
 
     /// The value's own entry on the tape.
+    #[inline]
     pub(crate) fn entry(&self) -> &'a Entry<'a> {
         &self.entries[0]
     }
 
     /// How many entries of the tape the value takes.
+    #[inline]
     pub(super) fn extent(&self) -> usize {
         self.entries.len()
     }
 
     /// What the value is.
+    #[inline]
     pub fn kind(&self) -> Kind {
         match self.entry() {
             Entry::String(_) => Kind::String,
@@ -58,6 +63,7 @@ impl<'a> Node<'a> {
     }
 
     /// The unescaped text of a string.
+    #[inline]
     pub fn as_str(&self) -> Option<&'a str> {
         match self.entry() {
             Entry::String(text) => Some(text),
@@ -66,6 +72,7 @@ impl<'a> Node<'a> {
     }
 
     /// The value of `true` and `false`.
+    #[inline]
     pub fn as_bool(&self) -> Option<bool> {
         match self.entry() {
             Entry::Static(StaticNode::Bool(value)) => Some(*value),
@@ -85,6 +92,7 @@ impl<'a> Node<'a> {
     }
 
     /// How many members an object or elements an array has; 0 for the rest.
+    #[inline]
     pub fn len(&self) -> usize {
         match self.entry() {
             Entry::Object { len, .. } | Entry::Array { len, .. } => *len,
@@ -93,23 +101,27 @@ impl<'a> Node<'a> {
     }
 
     /// Whether there is no member or element.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// An object's members, in the order sent. Nothing for other kinds.
+    #[inline]
     pub fn members(&self) -> Members<'a> {
         let rest = if self.kind() == Kind::Object { &self.entries[1..] } else { &[] };
         Members { rest }
     }
 
     /// An array's elements. Nothing for other kinds.
+    #[inline]
     pub fn elements(&self) -> Elements<'a> {
         let rest = if self.kind() == Kind::Array { &self.entries[1..] } else { &[] };
         Elements { rest }
     }
 
     /// The object's value under `key`, by its unescaped name.
+    #[inline]
     pub fn get(&self, key: &str) -> Option<Node<'a>> {
         self.members().find(|(name, _)| *name == key).map(|(_, value)| value)
     }
@@ -125,6 +137,7 @@ impl<'a> Node<'a> {
 }
 
 /// How many entries a value takes, itself included.
+#[inline]
 fn extent(entry: &Entry<'_>) -> usize {
     match entry {
         Entry::Object { count, .. } | Entry::Array { count, .. } => count + 1,
@@ -141,6 +154,7 @@ pub struct Elements<'a> {
 impl<'a> Iterator for Elements<'a> {
     type Item = Node<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<Node<'a>> {
         let (entries, rest) = self.rest.split_at_checked(extent(self.rest.first()?))?;
         self.rest = rest;
@@ -156,6 +170,7 @@ pub struct Members<'a> {
 
 impl<'a> Members<'a> {
     /// The next member with its name as a value of its own.
+    #[inline]
     pub(crate) fn next_nodes(&mut self) -> Option<(Node<'a>, Node<'a>)> {
         let (name, rest) = self.rest.split_at_checked(1)?;
         let (entries, rest) = rest.split_at_checked(extent(rest.first()?))?;
@@ -167,6 +182,7 @@ impl<'a> Members<'a> {
 impl<'a> Iterator for Members<'a> {
     type Item = (&'a str, Node<'a>);
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         let (name, value) = self.next_nodes()?;
         Some((name.as_str()?, value))

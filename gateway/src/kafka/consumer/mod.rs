@@ -29,6 +29,7 @@ fn settings(base: &ClientConfig, group_id: &str, isolation: &str) -> ClientConfi
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "error")
         .set("isolation.level", isolation)
+        .set("statistics.interval.ms", "0")
         .set("allow.auto.create.topics", "false")
         .set("socket.timeout.ms", "6000")
         .set("topic.metadata.propagation.max.ms", "2000")
