@@ -8,4 +8,5 @@
 
 mod harness;
 mod layers;
+mod plugins;
 mod schemas;

@@ -130,7 +130,7 @@ fn a_slice_of_the_events_is_judged_as_if_it_were_alone() {
 #[test]
 fn redacts_what_is_there() {
     let host = host();
-    let config = r#"{"places": [{"pointer": "/card", "do": "remove"}, {"pointer": "/email", "do": "mask"}]}"#;
+    let config = r#"{"remove": ["/card"], "mask": ["/email"]}"#;
     let mut instance = host.instance("redact", config);
     let events = Events(vec![vec![("data:/card", "{}"), ("data:/email", "a@b")]]);
     let verdicts = instance.call(&events, 0..1).expect("is judged");
@@ -250,12 +250,17 @@ fn what_is_no_plugin_is_refused_by_name() {
     assert!(matches!(open(b"\0asm\x01\0\0\0"), ArtifactError::NoComponentType));
     assert!(matches!(open(b"\0asm\x0d\0\x01\0"), ArtifactError::Export { .. }));
     assert!(matches!(open(&vec![0; (1 << 20) + 1]), ArtifactError::TooLarge { .. }));
+    // A component with one import, of an instance.
+    let name = b"wasi:cli/environment@0.2.0";
+    let wasi = [b"\0asm\x0d\0\x01\0\x0a\x1f\x01\0\x1a", &name[..], b"\x05\0"].concat();
+    let refused = open(&wasi).to_string();
+    assert!(refused.starts_with("it wants wasi:cli/environment@0.2.0, which this host does not have: it has weir:"), "{refused}");
 }
 
 #[test]
 fn compiled_code_that_someone_else_wrote_is_not_loaded() {
     let first = host();
-    first.load("redact", r#"{"places": []}"#).expect("loads");
+    first.load("redact", r#"{"mask": []}"#).expect("loads");
     let folder = &first._folder.0;
     let compiled = |folder: &PathBuf| {
         let mut files = std::fs::read_dir(folder).expect("lists").map(|entry| entry.expect("is there").path());
@@ -268,7 +273,7 @@ fn compiled_code_that_someone_else_wrote_is_not_loaded() {
     let settings = Settings { cache: folder.clone(), ..Settings::default() };
     let counters = Counters::new(&prometheus::Registry::new()).expect("registers");
     let second = Host::new(settings, Compiler::Here, counters).expect("starts");
-    let usage = Use { name: "redact", config_json: r#"{"places": []}"#, topics_allowed: &[] };
+    let usage = Use { name: "redact", config_json: r#"{"mask": []}"#, topics_allowed: &[] };
     second.load_bytes(&wasm("redact"), &usage).expect("loads all the same");
     assert_eq!(std::fs::read(compiled(folder)).expect("reads").len(), original.len(), "was compiled anew");
 }
