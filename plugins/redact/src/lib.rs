@@ -1,5 +1,4 @@
-//! How do I keep personal data out of the topic? Removes or masks the configured places of the data; an
-//! event that lacks them passes untouched.
+//! How do I keep personal data out of the topic? Removes or masks the configured places of the data.
 
 use weir_plugin::{Error, Event, Patch, Plugin, Role, Verdict, export};
 
