@@ -8,6 +8,7 @@
 
 mod harness;
 mod layers;
+mod plugins;
 mod recent;
 mod schemas;
 mod tables;

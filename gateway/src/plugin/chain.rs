@@ -31,7 +31,7 @@ impl Chains {
     /// Instances of all chains for the thread that calls this, already started.
     pub fn for_worker(&self) -> WorkerChains {
         let chain = |(plugins, seen_by): &(Vec<Arc<Plugin>>, SeenBy)| Chain {
-            instances: plugins.iter().map(|plugin| warm(plugin)).collect(),
+            instances: plugins.iter().map(warm).collect(),
             seen_by: seen_by.clone(),
         };
         WorkerChains {

@@ -35,7 +35,8 @@ pub enum Verdict<'a> {
     Failed(&'a str),
 }
 
-/// One change that a plugin asks for; texts are within their limits, names and pointers well-formed.
+/// One change that a plugin asks for; texts are within their limits, names and pointers well-formed. The rare
+/// large part is boxed, so that the frequent ones stay small.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op<'a> {
     /// The partition key; the last one wins.
@@ -62,14 +63,14 @@ pub enum Op<'a> {
     /// Sets one place of the data; the value is text, and whether it is JSON shows when the result is parsed.
     JsonSet {
         /// Where.
-        pointer: Pointer,
+        pointer: Box<Pointer>,
         /// JSON text.
         value: &'a [u8],
     },
     /// Removes one place of the data.
     JsonRemove {
         /// Where.
-        pointer: Pointer,
+        pointer: Box<Pointer>,
     },
     /// Replaces the data.
     ReplacePayload(&'a [u8]),
@@ -311,9 +312,9 @@ impl<'a> Row<'_, 'a> {
         if value.chars().any(char::is_control) { Err(self.wrong("header value", "has control characters")) } else { Ok(value) }
     }
 
-    fn pointer(&self) -> Result<Pointer, OutputError> {
+    fn pointer(&self) -> Result<Box<Pointer>, OutputError> {
         let text = self.name("pointer", POINTER_BYTES_MAX)?;
-        text.parse().map_err(|_| self.wrong("pointer", "is not a JSON pointer"))
+        text.parse().map(Box::new).map_err(|_| self.wrong("pointer", "is not a JSON pointer"))
     }
 
     fn topic(&self, allowed: &'a [Arc<str>]) -> Result<&'a Arc<str>, OutputError> {

@@ -34,7 +34,8 @@ impl Plugin for EntityKey {
 
     fn process(&self, event: &Event<'_>, patch: &mut Patch<'_>) -> Verdict {
         let fields = event.fields().zip(&self.keys);
-        let present = fields.filter_map(|(field, key)| Some((field.filter(|field| field.names_entity())?, key)));
+        let present =
+            fields.filter_map(|(field, key)| Some((field.filter(|field| field.names_entity())?, key)));
         for (index, (field, key)) in present.enumerate() {
             if index == 0 {
                 patch.partition_key(field);
@@ -53,14 +54,20 @@ mod tests {
 
     use super::EntityKey;
 
-    const CONFIG: &str = r#"{"keys": [{"kind": "user", "pointer": "/user/id"}, {"kind": "order", "pointer": "/order"}]}"#;
+    const CONFIG: &str =
+        r#"{"keys": [{"kind": "user", "pointer": "/user/id"}, {"kind": "order", "pointer": "/order"}]}"#;
 
     #[test]
     fn the_first_present_is_the_partition_key_and_all_are_lookup_keys() {
-        let both = Case::new().text("data:/user/id", "u-1").json("data:/order", "17").run::<EntityKey>(CONFIG);
+        let both =
+            Case::new().text("data:/user/id", "u-1").json("data:/order", "17").run::<EntityKey>(CONFIG);
         let lookup = |kind: &str, key: &str| Op::AddLookupKey(kind.into(), key.into());
-        assert_eq!(both.ops, [Op::SetPartitionKey("u-1".into()), lookup("user", "u-1"), lookup("order", "17")]);
-        let order = Case::new().json("data:/user/id", "null").json("data:/order", "17").run::<EntityKey>(CONFIG);
+        assert_eq!(
+            both.ops,
+            [Op::SetPartitionKey("u-1".into()), lookup("user", "u-1"), lookup("order", "17")]
+        );
+        let order =
+            Case::new().json("data:/user/id", "null").json("data:/order", "17").run::<EntityKey>(CONFIG);
         assert_eq!(order.ops, [Op::SetPartitionKey("17".into()), lookup("order", "17")]);
         assert_eq!(Case::new().run::<EntityKey>(CONFIG).ops, []);
     }

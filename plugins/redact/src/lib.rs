@@ -1,53 +1,51 @@
-//! How do I keep personal data out of the topic? Removes or masks the configured places of the data; an
-//! event that lacks them passes untouched.
+//! How do I keep personal data out of the topic? Removes or masks the configured places of the data.
 
 use weir_plugin::{Error, Event, Patch, Plugin, Role, Verdict, export};
 
 /// What a masked value becomes.
 const MASK: &str = "\"***\"";
 
-/// Which places to redact.
+/// Which places to redact, by JSON pointer. Elements of one array are to be listed in order.
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Redact {
-    places: Vec<Place>,
+    #[serde(default)]
+    mask: Vec<String>,
+    #[serde(default)]
+    remove: Vec<String>,
 }
 
-/// A JSON pointer, and what to do there.
-#[derive(Debug, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Place {
-    pointer: String,
-    #[serde(rename = "do")]
-    action: Action,
-}
-
-#[derive(Debug, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Action {
-    Remove,
-    Mask,
+impl Redact {
+    fn pointers(&self) -> impl Iterator<Item = &String> {
+        self.mask.iter().chain(&self.remove)
+    }
 }
 
 impl Plugin for Redact {
     const ROLES: &[Role] = &[Role::Enrich];
 
     fn fields(&self) -> Vec<String> {
-        self.places.iter().map(|place| format!("data:{}", place.pointer)).collect()
+        self.pointers().map(|pointer| format!("data:{pointer}")).collect()
     }
 
     fn check(&self) -> Result<(), Error> {
-        let root = self.places.iter().any(|place| place.pointer.is_empty());
-        if root { Err(Error::new("`pointer` is empty: drop the event instead")) } else { Ok(()) }
+        let within = |pointer: &String, outer: &String| pointer.starts_with(&format!("{outer}/"));
+        let nested = self.pointers().any(|pointer| self.pointers().any(|outer| within(pointer, outer)));
+        let root = self.pointers().any(String::is_empty);
+        if nested || root { Err(Error::new("a pointer is empty, or within another")) } else { Ok(()) }
     }
 
     fn process(&self, event: &Event<'_>, patch: &mut Patch<'_>) -> Verdict {
+        let present = |index: usize| event.field(index).is_some();
+        for (index, pointer) in self.mask.iter().enumerate() {
+            if present(index) {
+                patch.json_set(pointer, MASK);
+            }
+        }
         // The last first: removing an element of an array moves those behind it.
-        for (index, place) in self.places.iter().enumerate().rev() {
-            match (event.field(index), &place.action) {
-                (None, _) => {}
-                (Some(_), Action::Remove) => patch.json_remove(&place.pointer),
-                (Some(_), Action::Mask) => patch.json_set(&place.pointer, MASK),
+        for (index, pointer) in self.remove.iter().enumerate().rev() {
+            if present(self.mask.len() + index) {
+                patch.json_remove(pointer);
             }
         }
         Verdict::Pass
@@ -64,14 +62,19 @@ mod tests {
 
     #[test]
     fn removes_and_masks_what_is_there() {
-        let config = r#"{"places": [{"pointer": "/card", "do": "remove"}, {"pointer": "/email", "do": "mask"}]}"#;
-        let ending = Case::new().text("data:/email", "a@b.c").json("data:/card", "null").run::<Redact>(config);
-        assert_eq!(ending.ops, [Op::JsonSet("/email".into(), "\"***\"".into()), Op::JsonRemove("/card".into())]);
+        let config = r#"{"remove": ["/card"], "mask": ["/email"]}"#;
+        let ending =
+            Case::new().text("data:/email", "a@b.c").json("data:/card", "null").run::<Redact>(config);
+        assert_eq!(
+            ending.ops,
+            [Op::JsonSet("/email".into(), "\"***\"".into()), Op::JsonRemove("/card".into())]
+        );
         assert_eq!(Case::new().run::<Redact>(config).ops, []);
     }
 
     #[test]
-    fn a_config_that_redacts_everything_is_refused() {
-        assert!(check_config::<Redact>(r#"{"places": [{"pointer": "", "do": "mask"}]}"#).is_err());
+    fn a_config_that_makes_no_sense_is_refused() {
+        assert!(check_config::<Redact>(r#"{"mask": [""]}"#).is_err());
+        assert!(check_config::<Redact>(r#"{"remove": ["/a"], "mask": ["/a/b"]}"#).is_err());
     }
 }

@@ -40,7 +40,7 @@ macro_rules! export {
                 }
             }
 
-            $crate::bindings::export_world!(Guest with_types_in $crate::bindings);
+    $crate::bindings::export_world!(Guest with_types_in $crate::bindings);
 
             $crate::describe_statically!();
         };

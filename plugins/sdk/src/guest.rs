@@ -1,11 +1,11 @@
 //! The exports of a plugin, for any [`Plugin`]. Only in WebAssembly; natively [`testing`](crate::testing)
 //! stands in for it.
 
+use crate::batch::Columns;
 use crate::bindings::exports::weir::plugin::lifecycle::{Binding, Error as WireError, Info};
 use crate::bindings::exports::weir::plugin::processor::{Batch, Output};
 use crate::log::{self, Level};
 use crate::plugin::{Error, Plugin, configured, judge};
-use crate::batch::Columns;
 
 pub use crate::bindings::exports::weir::plugin::{lifecycle, processor};
 

@@ -5,6 +5,9 @@ use crate::batch::Field;
 
 /// The value span points into the batch's arena.
 const IN_BATCH: u32 = 1 << 31;
+const NAMES_KEPT: usize = 4;
+/// Rows per event that need no second allocation.
+const ROWS_EXPECTED: usize = 3;
 
 /// What the host gets back for one batch.
 #[derive(Debug, Default)]
@@ -12,6 +15,17 @@ pub(crate) struct Answer {
     pub(crate) arena: Vec<u8>,
     pub(crate) actions: Vec<u8>,
     pub(crate) ops: Vec<u32>,
+    /// Where the last names are: a batch repeats the same few.
+    names: [(u32, u32); NAMES_KEPT],
+    next_name: usize,
+}
+
+impl Answer {
+    /// An answer with room for so many events.
+    pub(crate) fn new(events: usize) -> Self {
+        let (actions, ops) = (Vec::with_capacity(events), Vec::with_capacity(events * ROWS_EXPECTED * 6));
+        Answer { actions, ops, ..Answer::default() }
+    }
 }
 
 /// A value for an op: a [`Field`] of the same event travels without a copy, text and bytes are copied.
@@ -101,7 +115,7 @@ impl Patch<'_> {
     }
 
     fn op(&mut self, opcode: u32, name: &str, value: Option<Value<'_>>) {
-        let (name_offset, name_length) = self.store(name.as_bytes());
+        let (name_offset, name_length) = self.name(name.as_bytes());
         let (flag, offset, length) = match value.map(|value| value.0) {
             None => (0, 0, 0),
             Some(Source::Field(field)) => (IN_BATCH, field.offset, size(field.bytes().len())),
@@ -111,6 +125,22 @@ impl Patch<'_> {
             }
         };
         self.raw([self.event, opcode | flag, name_offset, name_length, offset, length]);
+    }
+
+    fn name(&mut self, name: &[u8]) -> (u32, u32) {
+        if name.is_empty() {
+            return (0, 0);
+        }
+        let Answer { arena, names, .. } = &*self.answer;
+        let same = |(offset, length): &&(u32, u32)| arena[*offset as usize..][..*length as usize] == *name;
+        if let Some(known) = names.iter().find(same) {
+            return *known;
+        }
+        let stored = self.store(name);
+        let answer = &mut *self.answer;
+        answer.names[answer.next_name] = stored;
+        answer.next_name = (answer.next_name + 1) % NAMES_KEPT;
+        stored
     }
 
     fn store(&mut self, bytes: &[u8]) -> (u32, u32) {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::de::DeserializeOwned;
 
 use crate::batch::Event;
-use crate::patch::Patch;
+use crate::patch::{Answer, Patch};
 
 /// A plugin. The type is its own config: the host's JSON object is deserialized into it once per instance.
 ///
@@ -138,8 +138,8 @@ pub(crate) fn configured<P: Plugin>(config_json: &str) -> Result<P, Error> {
 }
 
 /// Runs a plugin over a batch.
-pub(crate) fn judge<'a, P: Plugin>(plugin: &P, events: impl Iterator<Item = Event<'a>>) -> crate::patch::Answer {
-    let mut answer = crate::patch::Answer::default();
+pub(crate) fn judge<'a, P: Plugin>(plugin: &P, events: impl Iterator<Item = Event<'a>>) -> Answer {
+    let mut answer = Answer::new(events.size_hint().0);
     for (index, event) in (0..).zip(events) {
         let kept = answer.ops.len();
         let mut patch = Patch { event: index, answer: &mut answer };

@@ -45,7 +45,10 @@ pub struct Ending {
 impl Ending {
     /// The partition key, if the patch sets one.
     pub fn partition_key(&self) -> Option<&str> {
-        self.ops.iter().rev().find_map(|op| if let Op::SetPartitionKey(key) = op { Some(key.as_str()) } else { None })
+        self.ops
+            .iter()
+            .rev()
+            .find_map(|op| if let Op::SetPartitionKey(key) = op { Some(key.as_str()) } else { None })
     }
 }
 
@@ -93,10 +96,12 @@ impl Case {
     /// # Panics
     /// If the plugin refuses the config.
     pub fn run<P: Plugin>(&self, config_json: &str) -> Ending {
-        let plugin: P = configured(config_json).unwrap_or_else(|error| panic!("bad config: {}", error.message()));
+        let plugin: P =
+            configured(config_json).unwrap_or_else(|error| panic!("bad config: {}", error.message()));
         let (arena, spans, kinds) = self.columns(&plugin);
         let times = [self.time_ns];
-        let columns = Columns { arena: &arena, spans: &spans, kinds: &kinds, stride: kinds.len(), times: &times };
+        let columns =
+            Columns { arena: &arena, spans: &spans, kinds: &kinds, stride: kinds.len(), times: &times };
         let answer = judge(&plugin, columns.events());
         let mut reason = String::new();
         let mut ops = Vec::new();
