@@ -1,14 +1,17 @@
-"""The second opinion on GitHub's example payloads: PyPI's jsonschema with its format checker.
+"""The second opinion on what is valid: PyPI's jsonschema with its format checker.
 
 Usage: reference_verdicts.py SCHEMA_JSON EXAMPLES_INDEX_JSON
-Prints one JSON line per payload: its event, its number within the event, whether it is valid against the
+Prints one JSON line per GitHub payload: its event, its number within the event, whether it is valid against the
 event's definition, and the pointer and keyword of every error, those of the alternatives tried included.
+
+Usage: reference_verdicts.py formats < JSON array of [format, text]
+Prints a JSON array that says of each text whether the format accepts it, by draft 2020-12.
 """
 
 import json
 import sys
 
-from jsonschema import Draft7Validator
+from jsonschema import Draft7Validator, Draft202012Validator
 
 
 def leaves(error):
@@ -31,4 +34,12 @@ def main(schema_path, index_path):
             print(json.dumps({"event": name, "index": index, "valid": not errors, "errors": errors}))
 
 
-main(*sys.argv[1:])
+def formats():
+    checker = Draft202012Validator.FORMAT_CHECKER
+    print(json.dumps([checker.conforms(text, name) for name, text in json.load(sys.stdin)]))
+
+
+if sys.argv[1:] == ["formats"]:
+    formats()
+else:
+    main(*sys.argv[1:])

@@ -1,8 +1,8 @@
 //! GitHub's own webhooks as test input: its published example payloads, its published schema as one subject per
-//! event, and a second opinion on which payloads match. Fetched once into `target/services`, never committed.
+//! event, and a second opinion on which payloads match. `tests/setup.sh` fetches them; nothing is committed.
 //!
-//! The published schema is one draft-07 document of 344 definitions. [`schemas`] makes a file per event of it that
-//! carries just the definitions it needs, so that each compiles alone and quickly.
+//! The published schema is one draft-07 document of 344 definitions. [`write_schemas`] makes a file per event of it
+//! that carries just the definitions it needs, so that each compiles alone and quickly.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,14 +12,7 @@ use std::process::Command;
 
 use serde_json::{Map, Value, json};
 
-const VERSION: &str = "7.6.1";
-/// The reference validator, pinned: its formats decide what counts as a difference.
-const VALIDATOR: &str = "jsonschema[format-nongpl]==4.26.0";
-
-/// The two packages, unpacked.
-pub struct Packages {
-    directory: PathBuf,
-}
+use crate::world::inputs;
 
 /// One published payload.
 pub struct Example {
@@ -34,85 +27,75 @@ pub struct Example {
 /// What the reference validator says of one payload.
 #[derive(Debug, serde::Deserialize)]
 pub struct Verdict {
+    /// GitHub's event name.
     pub event: String,
+    /// Its number among the payloads of that event.
     pub index: usize,
+    /// Whether the payload matches.
     pub valid: bool,
+    /// Every error, those within alternatives included.
     pub errors: Vec<Place>,
 }
 
 /// Where a payload breaks which rule.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
 pub struct Place {
+    /// JSON pointer into the payload.
     pub pointer: String,
+    /// The schema keyword.
     pub keyword: String,
 }
 
-impl Packages {
-    /// Downloads and unpacks what is not there yet. Needs npm or curl, and tar.
-    pub fn fetch() -> io::Result<Packages> {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/services/github");
-        fs::create_dir_all(&directory)?;
-        for name in ["webhooks-examples", "webhooks-schemas"] {
-            let unpacked = directory.join(name);
-            if unpacked.exists() {
-                continue;
-            }
-            let archive = format!("octokit-{name}-{VERSION}.tgz");
-            let pack = format!("npm pack --silent @octokit/{name}@{VERSION}");
-            let url = format!("https://registry.npmjs.org/@octokit/{name}/-/{name}-{VERSION}.tgz");
-            // Unpacked under another name first: an interrupted download must not look finished.
-            let script = format!(
-                "if command -v npm; then {pack}; else curl -fsSLo {archive} {url}; fi
-                rm -rf {name}.part && mkdir {name}.part && tar xzf {archive} -C {name}.part --strip-components 1
-                mv {name}.part {name}"
-            );
-            run(Command::new("sh").args(["-ec", &script]).current_dir(&directory))?;
+/// Every published payload of api.github.com, in the published order.
+pub fn examples() -> io::Result<Vec<Example>> {
+    let events: Vec<Value> = serde_json::from_slice(&fs::read(index())?)?;
+    let mut examples = Vec::new();
+    for event in &events {
+        let name = event["name"].as_str().unwrap_or_default();
+        for (index, payload) in event["examples"].as_array().into_iter().flatten().enumerate() {
+            examples.push(Example { event: name.to_owned(), index, payload: payload.to_string() });
         }
-        Ok(Packages { directory })
     }
+    Ok(examples)
+}
 
-    fn schema_file(&self) -> PathBuf {
-        self.directory.join("webhooks-schemas/schema.json")
+/// Writes `github.<event>/1.json` for every event of the published schema; returns how many.
+pub fn write_schemas(directory: &Path) -> io::Result<usize> {
+    let published: Value = serde_json::from_slice(&fs::read(published_schema())?)?;
+    let schemas = schemas(&published);
+    for (event, schema) in &schemas {
+        let subject = directory.join(format!("github.{event}"));
+        fs::create_dir_all(&subject)?;
+        fs::write(subject.join("1.json"), schema.to_string())?;
     }
+    Ok(schemas.len())
+}
 
-    fn examples_file(&self) -> PathBuf {
-        self.directory.join("webhooks-examples/api.github.com/index.json")
-    }
+/// Asks PyPI's jsonschema, with its format checker, about every payload.
+pub fn reference_verdicts() -> io::Result<Vec<Verdict>> {
+    let lines = run(reference().arg(published_schema()).arg(index()))?;
+    lines.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+}
 
-    /// Every published payload of api.github.com, in the published order.
-    pub fn examples(&self) -> io::Result<Vec<Example>> {
-        let events: Vec<Value> = serde_json::from_slice(&fs::read(self.examples_file())?)?;
-        let mut examples = Vec::new();
-        for event in &events {
-            let name = event["name"].as_str().unwrap_or_default();
-            for (index, payload) in event["examples"].as_array().into_iter().flatten().enumerate() {
-                examples.push(Example { event: name.to_owned(), index, payload: payload.to_string() });
-            }
-        }
-        Ok(examples)
-    }
+/// Asks PyPI's jsonschema which texts are of a format; one answer per (format, text).
+pub fn reference_formats(cases: &[(String, String)]) -> io::Result<Vec<bool>> {
+    let file = tempfile::NamedTempFile::new()?;
+    fs::write(file.path(), serde_json::to_vec(cases)?)?;
+    Ok(serde_json::from_str(&run(reference().arg("formats").stdin(file.reopen()?))?)?)
+}
 
-    /// Writes `github.<event>/1.json` for every event of the published schema; returns how many.
-    pub fn write_schemas(&self, directory: &Path) -> io::Result<usize> {
-        let published: Value = serde_json::from_slice(&fs::read(self.schema_file())?)?;
-        let schemas = schemas(&published);
-        for (event, schema) in &schemas {
-            let subject = directory.join(format!("github.{event}"));
-            fs::create_dir_all(&subject)?;
-            fs::write(subject.join("1.json"), schema.to_string())?;
-        }
-        Ok(schemas.len())
-    }
+fn index() -> PathBuf {
+    inputs::webhook_examples().join("api.github.com/index.json")
+}
 
-    /// Asks PyPI's jsonschema about every payload. Needs python3 with venv.
-    pub fn reference_verdicts(&self) -> io::Result<Vec<Verdict>> {
-        let python = self.directory.join("venv/bin/python");
-        let script = format!("test -e venv/ready || {{ python3 -m venv venv && venv/bin/pip -q install '{VALIDATOR}' && touch venv/ready; }}");
-        run(Command::new("sh").args(["-ec", &script]).current_dir(&self.directory))?;
-        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("reference_verdicts.py");
-        let lines = run(Command::new(python).arg(program).arg(self.schema_file()).arg(self.examples_file()))?;
-        lines.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
-    }
+fn published_schema() -> PathBuf {
+    inputs::webhook_schemas().join("schema.json")
+}
+
+fn reference() -> Command {
+    let mut command = Command::new(inputs::python());
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("reference_verdicts.py"));
+    command
 }
 
 /// One schema per event, each with the definitions it reaches.
@@ -122,12 +105,16 @@ fn schemas(published: &Value) -> BTreeMap<String, Value> {
     let mut schemas = BTreeMap::new();
     for root in published["oneOf"].as_array().into_iter().flatten() {
         let Some(name) = root["$ref"].as_str().and_then(definition_name) else { continue };
-        let Some(event) = name.strip_suffix("_event").or_else(|| name.strip_suffix("$event")) else { continue };
+        let Some(event) = name.strip_suffix("_event").or_else(|| name.strip_suffix("$event")) else {
+            continue;
+        };
         let definition = published["definitions"][name].clone();
         let mut needed = BTreeSet::new();
         reach(&definition, &published["definitions"], &mut needed);
-        let definitions: Map<String, Value> =
-            needed.into_iter().map(|name| (name.to_owned(), published["definitions"][name].clone())).collect();
+        let definitions: Map<String, Value> = needed
+            .into_iter()
+            .map(|name| (name.to_owned(), published["definitions"][name].clone()))
+            .collect();
         let mut schema = json!({ "$schema": published["$schema"], "definitions": definitions });
         if let (Value::Object(schema), Value::Object(definition)) = (&mut schema, definition) {
             schema.extend(definition);

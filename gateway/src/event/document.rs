@@ -15,8 +15,8 @@ use simd_json::{Buffers, INPUT_PADDING, Tape};
 
 pub use fault::ParseError;
 pub use node::{Elements, Kind, Members, Node};
-pub use pointer::{BadPointer, Pointer};
 pub(crate) use pointer::cut_pointer;
+pub use pointer::{BadPointer, Pointer};
 pub use scan::{Frames, elements, locate};
 pub(super) use scan::{place, skip_blanks};
 
@@ -77,9 +77,8 @@ impl Parser {
 
         let mut tape: Tape<'a> = std::mem::replace(&mut self.tape, Tape(Vec::new()));
         let outcome = simd_json::fill_tape_padded(padded, bytes.len(), &mut self.buffers, &mut tape);
-        let document = outcome
-            .map_err(|error| fault::explain(bytes, &error))
-            .and_then(|()| self.accept(arena, &tape));
+        let document =
+            outcome.map_err(|error| fault::explain(bytes, &error)).and_then(|()| self.accept(arena, &tape));
         self.keep_buffers(bytes.len(), tape.reset());
         document
     }
@@ -104,5 +103,7 @@ impl Parser {
     }
 }
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

@@ -41,7 +41,9 @@ pub struct Schema {
 pub enum Refusal {
     #[error("unreadable: {0}")]
     Unreadable(String),
-    #[error("bad-name: a schema is <subject>/<version>.json, the subject of letters, digits, '.', '_' and '-', the version an integer from 1")]
+    #[error(
+        "bad-name: a schema is <subject>/<version>.json, the subject of letters, digits, '.', '_' and '-', the version an integer from 1"
+    )]
     BadName,
     #[error("too-many-schemas: more than {schemas_max}")]
     TooManySchemas { schemas_max: usize },
@@ -57,7 +59,9 @@ pub enum Refusal {
     RemoteRef { uri: String },
     #[error("unknown-ref: {0}")]
     UnknownRef(String),
-    #[error("unsupported-pattern: at {pointer}: not a regular expression that is matched in linear time and within the size limit; look-around and back-references are not supported")]
+    #[error(
+        "unsupported-pattern: at {pointer}: not a regular expression that is matched in linear time and within the size limit; look-around and back-references are not supported"
+    )]
     UnsupportedPattern { pointer: String },
     #[error("not-a-schema: at {pointer}: {detail}")]
     NotASchema { pointer: String, detail: String },

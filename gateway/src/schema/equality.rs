@@ -69,11 +69,13 @@ fn equal(one: Node<'_>, other: Node<'_>) -> bool {
     }
     match one.kind() {
         Kind::Array => one.elements().zip(other.elements()).all(|(one, other)| equal(one, other)),
-        Kind::Object => one.members().zip(other.members()).all(|((name, value), (other_name, other_value))| {
-            // Most objects keep their order; only the rest pay for lookups.
-            let found = if name == other_name { Some(other_value) } else { other.get(name) };
-            found.is_some_and(|found| equal(value, found))
-        }),
+        Kind::Object => {
+            one.members().zip(other.members()).all(|((name, value), (other_name, other_value))| {
+                // Most objects keep their order; only the rest pay for lookups.
+                let found = if name == other_name { Some(other_value) } else { other.get(name) };
+                found.is_some_and(|found| equal(value, found))
+            })
+        }
         _ => one.as_str() == other.as_str() && one.as_bool() == other.as_bool(),
     }
 }
@@ -86,9 +88,11 @@ fn fingerprint(key: &RandomState, node: Node<'_>) -> u64 {
     match node.kind() {
         Kind::Array => node.elements().for_each(|element| hasher.write_u64(fingerprint(key, element))),
         // Members may come in any order, so theirs are added up.
-        Kind::Object => hasher.write_u64(node.members().fold(0, |sum, (name, value)| {
-            sum.wrapping_add(key.hash_one((name, fingerprint(key, value))))
-        })),
+        Kind::Object => {
+            hasher.write_u64(node.members().fold(0, |sum, (name, value)| {
+                sum.wrapping_add(key.hash_one((name, fingerprint(key, value))))
+            }))
+        }
         _ => (node.as_str(), node.as_bool()).hash(&mut hasher),
     }
     hasher.finish()
@@ -107,7 +111,9 @@ impl Whole {
             Number::Unsigned(value) => Whole::Integer(value.into()),
             Number::Signed(value) => Whole::Integer(value.into()),
             #[expect(clippy::cast_possible_truncation, reason = "whole and within the range of i128")]
-            Number::Float(value) if value.fract() == 0.0 && value.abs() < 1e38 => Whole::Integer(value as i128),
+            Number::Float(value) if value.fract() == 0.0 && value.abs() < 1e38 => {
+                Whole::Integer(value as i128)
+            }
             Number::Float(value) => Whole::Bits(value.to_bits()),
         }
     }

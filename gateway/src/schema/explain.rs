@@ -53,7 +53,9 @@ fn made_in_time(error: &ValidationError<'_>) -> bool {
 }
 
 /// The alternative that failed deepest inside the value; of several the one with the fewest errors.
-fn closest<'c>(alternatives: &'c [Vec<ValidationError<'static>>]) -> Option<&'c Vec<ValidationError<'static>>> {
+fn closest<'c>(
+    alternatives: &'c [Vec<ValidationError<'static>>],
+) -> Option<&'c Vec<ValidationError<'static>>> {
     let depth = |error: &ValidationError<'_>| error.instance_path().as_str().matches('/').count();
     let shallowest = |errors: &[ValidationError<'_>]| errors.iter().map(depth).min().unwrap_or(0);
     let told = alternatives.iter().filter(|errors| !errors.is_empty() && errors.iter().all(made_in_time));
@@ -93,8 +95,12 @@ fn detail(kind: &Kind) -> String {
         Kind::UniqueItems => "must not have the same element twice".to_owned(),
         Kind::Contains => "must have an element of the kind the schema asks for".to_owned(),
         Kind::AnyOf { context } => format!("must match one of {} alternatives", context.len()),
-        Kind::OneOfNotValid { context } => format!("must match exactly one of {} alternatives", context.len()),
-        Kind::OneOfMultipleValid { .. } => "must match exactly one alternative, but matches several".to_owned(),
+        Kind::OneOfNotValid { context } => {
+            format!("must match exactly one of {} alternatives", context.len())
+        }
+        Kind::OneOfMultipleValid { .. } => {
+            "must match exactly one alternative, but matches several".to_owned()
+        }
         Kind::Not { .. } => "must not match what the schema excludes".to_owned(),
         Kind::FalseSchema => "must not be there".to_owned(),
         other => format!("must satisfy {}", other.keyword()),

@@ -146,7 +146,9 @@ impl<'a> JsonNode<'a, OnTape> for Instance<'a> {
         Cow::Owned(match self.node.kind() {
             Kind::Null => Value::Null,
             Kind::Boolean => self.node.as_bool().into(),
-            Kind::Integer | Kind::Float => self.as_number().map(|number| number.to_number().into_owned()).into(),
+            Kind::Integer | Kind::Float => {
+                self.as_number().map(|number| number.to_number().into_owned()).into()
+            }
             Kind::String => self.node.as_str().into(),
             Kind::Array => self.elements().map(|element| element.to_value().into_owned()).collect(),
             Kind::Object => {

@@ -123,7 +123,8 @@ fn find(directory: &Path, limits: &Limits) -> (Vec<File>, Vec<LoadError>) {
 
 /// What a directory holds, by name, so that errors come in the same order each time.
 fn list(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut paths = fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
+    let mut paths =
+        fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
     paths.sort();
     Ok(paths)
 }
@@ -133,8 +134,10 @@ fn name(path: &Path) -> Option<(String, u32)> {
     let subject = path.parent()?.file_name()?.to_str()?;
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     let version = path.file_stem()?.to_str()?;
-    let canonical = version.parse::<u32>().ok().filter(|number| *number > 0 && number.to_string() == version)?;
-    let fits = subject.len() <= SUBJECT_BYTES_MAX && !subject.starts_with('.') && subject.bytes().all(allowed);
+    let canonical =
+        version.parse::<u32>().ok().filter(|number| *number > 0 && number.to_string() == version)?;
+    let fits =
+        subject.len() <= SUBJECT_BYTES_MAX && !subject.starts_with('.') && subject.bytes().all(allowed);
     fits.then(|| (subject.to_owned(), canonical))
 }
 

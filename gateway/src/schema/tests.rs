@@ -77,7 +77,10 @@ fn the_example_events_get_the_verdicts_they_name() {
                 let event = case["event"].to_string();
                 assert!(!accepts(schema, &event), "{}", path.display());
                 let first = violations(schema, &event).remove(0);
-                assert_eq!((json!(first.pointer), json!(first.keyword)), (case["pointer"].clone(), case["keyword"].clone()));
+                assert_eq!(
+                    (json!(first.pointer), json!(first.keyword)),
+                    (case["pointer"].clone(), case["keyword"].clone())
+                );
             }
             seen += 1;
         }
@@ -87,7 +90,8 @@ fn the_example_events_get_the_verdicts_they_name() {
 
 #[test]
 fn the_latest_version_counts() {
-    let files = [("a.b/1.json", "true"), ("a.b/2.json", "true"), ("a.b/10.json", "false"), ("c/1.json", "{}")];
+    let files =
+        [("a.b/1.json", "true"), ("a.b/2.json", "true"), ("a.b/10.json", "false"), ("c/1.json", "{}")];
     let registry = load_with(&files, &Limits::default()).expect("loads");
     assert_eq!(registry.subject("a.b").map(|schema| schema.version()), Some(10));
     assert_eq!(registry.version("a.b", 2).map(|schema| schema.version()), Some(2));
@@ -115,20 +119,37 @@ fn every_fault_of_a_directory_is_told_at_once() {
         ("good/examples/good-1.json", "{}"),
     ];
     let errors = load_with(&files, &Limits::default()).expect_err("six faults");
-    let told: Vec<String> = errors.iter().map(|error| {
-        format!("{} {}", error.file.display(), error.reason.to_string().split(':').next().unwrap_or_default())
-    }).collect();
-    assert_eq!(told, [
-        "b@d/1.json bad-name", "bad/0.json bad-name", "bad/01.json bad-name", "bad/v1.json bad-name",
-        "twice/1.json not-json", "draft/1.json unknown-draft", "type/1.json not-a-schema",
-    ]);
+    let told: Vec<String> = errors
+        .iter()
+        .map(|error| {
+            format!(
+                "{} {}",
+                error.file.display(),
+                error.reason.to_string().split(':').next().unwrap_or_default()
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "b@d/1.json bad-name",
+            "bad/0.json bad-name",
+            "bad/01.json bad-name",
+            "bad/v1.json bad-name",
+            "twice/1.json not-json",
+            "draft/1.json unknown-draft",
+            "type/1.json not-a-schema",
+        ]
+    );
     assert!(Registry::load(Path::new("/nowhere/at/all"), &Limits::default()).is_err());
 }
 
 #[test]
 fn references_stay_within_the_registry() {
     let money = r##"{"$defs":{"amount":{"type":"integer"}},"$ref":"#/$defs/amount"}"##;
-    for reference in ["../money/1.json", "../money/1.json#/$defs/amount", "weir:///money/1.json", "/money/1.json"] {
+    for reference in
+        ["../money/1.json", "../money/1.json#/$defs/amount", "weir:///money/1.json", "/money/1.json"]
+    {
         let order = format!(r#"{{"properties":{{"total":{{"$ref":"{reference}"}}}}}}"#);
         let registry = load_with(&[("money/1.json", money), ("order/1.json", &order)], &Limits::default());
         let order = registry.expect(reference).subject("order").expect("present");
@@ -136,7 +157,13 @@ fn references_stay_within_the_registry() {
     }
     let own = r##"{"$id":"https://example.com/order","properties":{"a":{"$ref":"#/$defs/a"},"b":{"$ref":"https://example.com/order#/$defs/a"}},"$defs":{"a":{"type":"integer"}}}"##;
     assert!(!accepts(&schema(own), r#"{"b":""}"#));
-    for reference in ["http://example.com/s.json", "https://example.com/s", "file:///etc/passwd", "ftp://x/y", "//example.com/s"] {
+    for reference in [
+        "http://example.com/s.json",
+        "https://example.com/s",
+        "file:///etc/passwd",
+        "ftp://x/y",
+        "//example.com/s",
+    ] {
         let reason = refused(&format!(r#"{{"$ref":"{reference}"}}"#));
         let expected = if reference.starts_with("//") { "unknown-ref" } else { "remote-ref-forbidden" };
         assert!(reason.starts_with(expected), "{reference}: {reason}");
@@ -149,10 +176,14 @@ fn references_stay_within_the_registry() {
 
 #[test]
 fn references_may_go_in_circles() {
-    let tree = schema(r##"{"type":"object","properties":{"next":{"$ref":"#"}},"additionalProperties":false}"##);
+    let tree =
+        schema(r##"{"type":"object","properties":{"next":{"$ref":"#"}},"additionalProperties":false}"##);
     assert!(accepts(&tree, r#"{"next":{"next":{}}}"#) && !accepts(&tree, r#"{"next":{"next":1}}"#));
     assert!(accepts(&schema(r##"{"$ref":"#"}"##), "1"), "a reference to itself asks for nothing");
-    let two = [("a/1.json", r#"{"items":{"$ref":"../b/1.json"}}"#), ("b/1.json", r#"{"type":"array","items":{"$ref":"../a/1.json"}}"#)];
+    let two = [
+        ("a/1.json", r#"{"items":{"$ref":"../b/1.json"}}"#),
+        ("b/1.json", r#"{"type":"array","items":{"$ref":"../a/1.json"}}"#),
+    ];
     let registry = load_with(&two, &Limits::default()).expect("loads");
     assert!(!accepts(&registry.subject("a").expect("present"), "[[[1]]]"));
     let dynamic = r##"{"$dynamicAnchor":"n","properties":{"c":{"$dynamicRef":"#n"}},"required":["v"]}"##;
@@ -184,8 +215,10 @@ fn patterns_take_linear_time() {
 
 #[test]
 fn no_event_makes_a_check_or_an_explanation_long() {
-    let schema = schema(r##"{"$ref":"#/$defs/n","$defs":{"n":{"anyOf":[
-        {"type":"array","items":{"$ref":"#/$defs/n"}},{"type":"array","items":{"$ref":"#/$defs/n"}}]}}}"##);
+    let schema = schema(
+        r##"{"$ref":"#/$defs/n","$defs":{"n":{"anyOf":[
+        {"type":"array","items":{"$ref":"#/$defs/n"}},{"type":"array","items":{"$ref":"#/$defs/n"}}]}}}"##,
+    );
     let deep = format!("{}\"x\"{}", "[".repeat(60), "]".repeat(60));
     let started = std::time::Instant::now();
     assert!(!accepts(&schema, &deep));
@@ -206,14 +239,23 @@ fn no_event_makes_a_check_or_an_explanation_long() {
 
 #[test]
 fn explanations_name_places_and_rules_but_no_values() {
-    let order = schema(r#"{"type":"object","required":["id"],"additionalProperties":false,
-        "properties":{"id":{"type":"string","format":"uuid"},"n":{"type":"integer","minimum":3},"k":{"enum":["a","b"]}}}"#);
+    let order = schema(
+        r#"{"type":"object","required":["id"],"additionalProperties":false,
+        "properties":{"id":{"type":"string","format":"uuid"},"n":{"type":"integer","minimum":3},"k":{"enum":["a","b"]}}}"#,
+    );
     let told = violations(&order, r#"{"n":1.5,"k":"secret","secret name":{"also":"secret"}}"#);
-    let mut pairs: Vec<(&str, &str)> = told.iter().map(|v| (v.pointer.as_str(), v.keyword.as_str())).collect();
+    let mut pairs: Vec<(&str, &str)> =
+        told.iter().map(|v| (v.pointer.as_str(), v.keyword.as_str())).collect();
     pairs.sort_unstable();
-    assert_eq!(pairs, [("", "additionalProperties"), ("", "required"), ("/k", "enum"), ("/n", "minimum"), ("/n", "type")]);
+    assert_eq!(
+        pairs,
+        [("", "additionalProperties"), ("", "required"), ("/k", "enum"), ("/n", "minimum"), ("/n", "type")]
+    );
     assert!(!format!("{told:?}").contains("secret"));
-    assert_eq!(told.iter().find(|v| v.keyword == "required").map(|v| v.detail.as_str()), Some(r#"the property "id" is required"#));
+    assert_eq!(
+        told.iter().find(|v| v.keyword == "required").map(|v| v.detail.as_str()),
+        Some(r#"the property "id" is required"#)
+    );
 
     let long = format!(r#"{{"{}":{{"n":"x"}}}}"#, "k".repeat(300));
     let nested = schema(r#"{"additionalProperties":{"properties":{"n":{"type":"integer"}}}}"#);
@@ -223,9 +265,11 @@ fn explanations_name_places_and_rules_but_no_values() {
 
 #[test]
 fn explanations_follow_the_closest_alternative() {
-    let shapes = schema(r#"{"oneOf":[
+    let shapes = schema(
+        r#"{"oneOf":[
         {"required":["kind","radius"],"properties":{"kind":{"const":"circle"},"radius":{"type":"number"}}},
-        {"required":["kind","side"],"properties":{"kind":{"const":"square"},"side":{"type":"object","required":["length"]}}}]}"#);
+        {"required":["kind","side"],"properties":{"kind":{"const":"square"},"side":{"type":"object","required":["length"]}}}]}"#,
+    );
     let told = violations(&shapes, r#"{"kind":"square","side":{}}"#);
     let pairs: Vec<(&str, &str)> = told.iter().map(|v| (v.pointer.as_str(), v.keyword.as_str())).collect();
     assert_eq!(pairs, [("", "oneOf"), ("/side", "required")]);
@@ -238,7 +282,11 @@ fn numbers_mean_what_they_say() {
     let largest = schema(r#"{"maximum":18446744073709551614}"#);
     assert!(accepts(&largest, "18446744073709551614") && !accepts(&largest, "18446744073709551615"));
     let integer = r#"{"type":"integer"}"#;
-    assert!(accepts(&schema(integer), "1.0") && accepts(&schema(integer), "-0") && !accepts(&schema(integer), "1.5"));
+    assert!(
+        accepts(&schema(integer), "1.0")
+            && accepts(&schema(integer), "-0")
+            && !accepts(&schema(integer), "1.5")
+    );
     let draft4 = schema(r#"{"$schema":"http://json-schema.org/draft-04/schema#","type":"integer"}"#);
     assert!(!accepts(&draft4, "1.0") && accepts(&draft4, "1"));
     assert!(accepts(&schema(r#"{"const":1}"#), "1.0") && !accepts(&schema(r#"{"const":1}"#), "true"));
@@ -249,26 +297,42 @@ fn unique_items_are_compared_as_values() {
     let unique = schema(r#"{"uniqueItems":true}"#);
     let padding: Vec<String> = (100..120).map(|n| n.to_string()).collect();
     for (pair, distinct) in [
-        ("1,1.0", false), ("0,-0.0", false), ("9007199254740993,9007199254740992.0", true), ("1,true", true),
-        (r#"{"a":1,"b":[2]},{"b":[2.0],"a":1}"#, false), (r#"{"a":1},{"b":1}"#, true), (r#"{"a":1},{"a":1,"b":2}"#, true),
-        (r#""1",1"#, true), (r#""a","\u0061""#, false), ("[],{}", true), ("null,false", true), ("[1,2],[2,1]", true),
+        ("1,1.0", false),
+        ("0,-0.0", false),
+        ("9007199254740993,9007199254740992.0", true),
+        ("1,true", true),
+        (r#"{"a":1,"b":[2]},{"b":[2.0],"a":1}"#, false),
+        (r#"{"a":1},{"b":1}"#, true),
+        (r#"{"a":1},{"a":1,"b":2}"#, true),
+        (r#""1",1"#, true),
+        (r#""a","\u0061""#, false),
+        ("[],{}", true),
+        ("null,false", true),
+        ("[1,2],[2,1]", true),
     ] {
         assert_eq!(accepts(&unique, &format!("[{pair}]")), distinct, "{pair}");
-        assert_eq!(accepts(&unique, &format!("[{},{pair}]", padding.join(","))), distinct, "{pair} among many");
+        assert_eq!(
+            accepts(&unique, &format!("[{},{pair}]", padding.join(","))),
+            distinct,
+            "{pair} among many"
+        );
     }
 }
 
 /// Small values over few names, so that they often match.
 fn values() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
-        Just(json!(null)), any::<bool>().prop_map(Value::from), (-3..4_i64).prop_map(Value::from),
+        Just(json!(null)),
+        any::<bool>().prop_map(Value::from),
+        (-3..4_i64).prop_map(Value::from),
         prop::sample::select(vec![0.0, -0.0, 1.0, 1.5, 2.0, 1e20]).prop_map(Value::from),
         prop::sample::select(vec!["", "a", "ab", "é", "2026-01-01"]).prop_map(Value::from),
     ];
     leaf.prop_recursive(3, 24, 5, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
-            prop::collection::hash_map("[abc]", inner, 0..4).prop_map(|members| Value::Object(members.into_iter().collect())),
+            prop::collection::hash_map("[abc]", inner, 0..4)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
         ]
     })
 }
@@ -276,23 +340,32 @@ fn values() -> impl Strategy<Value = Value> {
 /// Schemas of the keywords whose answer depends on how values are represented.
 fn schemas() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
-        Just(json!({})), any::<bool>().prop_map(Value::from),
+        Just(json!({})),
+        any::<bool>().prop_map(Value::from),
         prop::sample::select(vec!["null", "boolean", "integer", "number", "string", "array", "object"])
             .prop_map(|name| json!({"type": name})),
         values().prop_map(|value| json!({"const": value})),
         prop::collection::vec(values(), 1..4).prop_map(|values| json!({"enum": values})),
-        (0..4_u8, 0..4_u8).prop_map(|(min, max)| json!({"minLength": min, "maxLength": max, "minItems": min, "maxProperties": max})),
-        (-2..3_i64).prop_map(|limit| json!({"minimum": limit, "exclusiveMaximum": limit + 2, "multipleOf": 0.5})),
-        Just(json!({"uniqueItems": true})), Just(json!({"format": "date"})), Just(json!({"pattern": "^.?$"})),
-        Just(json!({"required": ["a", "b"]})), Just(json!({"propertyNames": {"enum": ["a", "b"]}})),
+        (0..4_u8, 0..4_u8).prop_map(
+            |(min, max)| json!({"minLength": min, "maxLength": max, "minItems": min, "maxProperties": max})
+        ),
+        (-2..3_i64)
+            .prop_map(|limit| json!({"minimum": limit, "exclusiveMaximum": limit + 2, "multipleOf": 0.5})),
+        Just(json!({"uniqueItems": true})),
+        Just(json!({"format": "date"})),
+        Just(json!({"pattern": "^.?$"})),
+        Just(json!({"required": ["a", "b"]})),
+        Just(json!({"propertyNames": {"enum": ["a", "b"]}})),
     ];
     leaf.prop_recursive(3, 12, 3, |inner| {
         prop_oneof![
-            (inner.clone(), inner.clone()).prop_map(|(a, b)| json!({"properties": {"a": a}, "additionalProperties": b})),
+            (inner.clone(), inner.clone())
+                .prop_map(|(a, b)| json!({"properties": {"a": a}, "additionalProperties": b})),
             (inner.clone(), inner.clone()).prop_map(|(a, b)| json!({"prefixItems": [a], "items": b})),
             (inner.clone(), inner.clone()).prop_map(|(a, b)| json!({"anyOf": [a, b]})),
             (inner.clone(), inner.clone()).prop_map(|(a, b)| json!({"oneOf": [a, b]})),
-            (inner.clone(), inner.clone()).prop_map(|(a, b)| json!({"allOf": [a, b], "unevaluatedProperties": false})),
+            (inner.clone(), inner.clone())
+                .prop_map(|(a, b)| json!({"allOf": [a, b], "unevaluatedProperties": false})),
             inner.clone().prop_map(|a| json!({"contains": a})),
             inner.prop_map(|a| json!({"not": a})),
         ]
@@ -324,7 +397,8 @@ fn speed_of_parse_and_check() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas");
     let registry = Registry::load(&directory, &Limits::default()).expect("loads");
     let schema = registry.subject("orders.created").expect("present");
-    let event = fs::read_to_string(directory.join("orders.created/examples/good-typical.json")).expect("readable");
+    let event =
+        fs::read_to_string(directory.join("orders.created/examples/good-typical.json")).expect("readable");
     let event = serde_json::from_str::<Value>(&event).expect("JSON").to_string();
     let (mut arena, mut parser) = (Bump::new(), Parser::new(document::Limits::default()));
     let mut fastest = [f64::MAX; 2];

@@ -29,7 +29,7 @@ const USER: &str = "%%%%%";
 const USERS: u64 = 100_000;
 
 /// An order as a shop sends it. The marks are the event's number and its customer's.
-const ORDER: &str = r##"{"order_id":"o-############","customer":{"user_id":"u-%%%%%","email":"customer-%%%%%@example.com","device_fingerprint":"9f86d081884c7d65"},"items":[{"sku":"tea-assam-250","quantity":2,"price":7.9},{"sku":"pot-glass-1l","quantity":1,"price":24.0},{"sku":"cup-porcelain-white","quantity":4,"price":6.25}],"total":64.8,"currency":"EUR","channel":"web","placed_at":"2026-11-24T08:30:00.123+01:00","note":null}"##;
+const ORDER: &str = r##"{"order_id":"o-############","customer":{"user_id":"u-%%%%%","email":"customer%%%%%@example.com","device_fingerprint":"9f86d081884c7d65"},"items":[{"sku":"BK-30411","quantity":2,"price":49.95},{"sku":"PN-00772","quantity":1,"price":29.95}],"total":129.85,"currency":"EUR","channel":"web","placed_at":"2026-03-14T09:26:53.589Z","note":"leave it with the neighbour on the second floor, thank you very much"}"##;
 
 /// One HTTP/1.1 request, ready to be patched and written.
 #[derive(Clone)]

@@ -71,7 +71,9 @@ pub(super) fn explain(bytes: &[u8], error: &simd_json::Error) -> ParseError {
     let near = error.index().min(bytes.len());
     match (syntax_offset(bytes), error.error()) {
         (Some(offset), _) => ParseError::InvalidJson { offset },
-        (None, ErrorType::InvalidNumber) => ParseError::NumberOutOfRange { offset: number_start(bytes, near) },
+        (None, ErrorType::InvalidNumber) => {
+            ParseError::NumberOutOfRange { offset: number_start(bytes, near) }
+        }
         (None, _) => match lone_surrogate(bytes) {
             Some(offset) => ParseError::LoneSurrogate { offset },
             None => ParseError::InvalidJson { offset: near },

@@ -29,7 +29,9 @@ fn sets_one_place() {
     ] {
         assert_eq!(text(json_set(before.as_bytes(), &pointer(path), value.as_bytes())).as_deref(), Ok(after));
     }
-    for (before, path) in [(r#"{"a":1}"#, "/a/b"), (r#"{"a":1}"#, "/b/c"), ("[1]", "/2"), ("[1]", "/x"), ("1", "/a")] {
+    for (before, path) in
+        [(r#"{"a":1}"#, "/a/b"), (r#"{"a":1}"#, "/b/c"), ("[1]", "/2"), ("[1]", "/x"), ("1", "/a")]
+    {
         assert!(json_set(before.as_bytes(), &pointer(path), b"0").is_err(), "{before} {path}");
     }
 }
@@ -53,7 +55,11 @@ fn removes_one_place() {
 }
 
 fn values() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![Just(json!(null)), any::<u8>().prop_map(Value::from), "[a\",{\\[]{0,3}".prop_map(Value::from)];
+    let leaf = prop_oneof![
+        Just(json!(null)),
+        any::<u8>().prop_map(Value::from),
+        "[a\",{\\[]{0,3}".prop_map(Value::from)
+    ];
     leaf.prop_recursive(4, 30, 4, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
