@@ -25,7 +25,8 @@ struct Gateway {
 async fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().collect();
     let [_, listen, bootstrap, schema] = &args[..] else { return Err("three arguments".into()) };
-    let validator = jsonschema::validator_for(&serde_json::from_slice(&std::fs::read(schema)?)?)?;
+    let schema = serde_json::from_slice(&std::fs::read(schema)?)?;
+    let validator = jsonschema::options().should_validate_formats(true).build(&schema)?;
     let settings = [("acks", "all"), ("enable.idempotence", "true"), ("linger.ms", "2")];
     let settings =
         settings.into_iter().chain([("bootstrap.servers", &**bootstrap), ("partitioner", "murmur2_random")]);
