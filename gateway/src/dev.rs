@@ -1,1 +1,88 @@
-//! (to be written)
+//! The role for the first minutes: one process, nothing else installed. Kafka is librdkafka's mock cluster,
+//! the read model is in memory, and both are gone when the process ends.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+
+use crate::config::Config;
+use crate::memory::Memory;
+use crate::recent::Mode;
+use crate::serve::{self, Addresses, ReadModel, ServeError};
+
+/// The example's config within a checkout.
+const EXAMPLE: &str = "deploy/dev.yaml";
+
+/// The config file of `weir dev` when none is given: the example of the checkout that the binary or the
+/// caller stands in.
+pub fn example() -> Result<PathBuf, ServeError> {
+    let beside = std::env::current_exe().ok();
+    let above = beside.iter().flat_map(|exe| exe.ancestors().skip(1)).map(Path::to_path_buf);
+    let mut folders = [PathBuf::from(".")].into_iter().chain(above);
+    folders.find(|folder| folder.join(EXAMPLE).is_file()).map(|folder| folder.join(EXAMPLE)).ok_or_else(|| {
+        let hint = "run `weir dev` inside a checkout of Weir, or give a config of your own: weir dev --config weir.yaml";
+        ServeError::Config(format!("there is no {EXAMPLE} here: {hint}"))
+    })
+}
+
+/// The Kafka of `weir dev`.
+pub struct Kafka(MockCluster<'static, DefaultProducerContext>);
+
+impl Kafka {
+    /// Starts it, on loopback ports of its own.
+    pub fn start() -> Result<Kafka, ServeError> {
+        MockCluster::new(1).map(Kafka).map_err(|error| ServeError::Config(format!("the mock cluster: {error}")))
+    }
+
+    /// What it changes in any config, in the form of environment variables.
+    pub fn overrides(&self) -> [(String, String); 2] {
+        let brokers = format!("[\"{}\"]", self.0.bootstrap_servers().replace(',', "\",\""));
+        [("WEIR__KAFKA__BROKERS".into(), brokers), ("WEIR__KAFKA__ALLOW_WEAK_TOPICS".into(), "true".into())]
+    }
+}
+
+/// Runs `config` on a Kafka of its own until a signal.
+pub fn run(kafka: &Kafka, mut config: Config) -> Result<(), ServeError> {
+    for route in &config.routes {
+        for topic in [&route.topic].into_iter().chain(&route.topics_allowed) {
+            let created = kafka.0.create_topic(topic, route.topic_settings.partitions, 1);
+            created.map_err(|error| ServeError::Config(format!("topic {topic}: {error}")))?;
+        }
+    }
+    let bootstrap = kafka.0.bootstrap_servers();
+    config.valkey = None;
+    let read_model = ReadModel { store: Arc::new(Memory::new()), mode: Mode::Manual };
+    let welcome = {
+        let routes = config.routes.iter().map(|route| route.name.clone()).collect::<Vec<_>>();
+        move |addresses| welcome(addresses, &bootstrap, &routes)
+    };
+    serve::run(&config, Some(read_model), welcome)
+}
+
+/// An order as the example's schema wants it.
+const ORDER: &str = r#"{"order_id":"o-1","customer":{"user_id":"u-7","device_fingerprint":"9f86d081884c7d65"},"items":[{"sku":"BK-30411","quantity":1,"price":12.5}],"total":12.5,"currency":"EUR","placed_at":"2026-11-23T09:26:53Z"}"#;
+
+#[expect(clippy::print_stdout, reason = "what `weir dev` says to the person who started it")]
+fn welcome(addresses: Addresses, bootstrap: &str, routes: &[String]) {
+    let Addresses { listen, admin } = addresses;
+    println!("Weir is up. Kafka is a mock inside this process: it keeps about the last 5 MiB of each partition,");
+    println!("in memory, and forgets everything when it ends.\n");
+    println!("  events and lookups   http://{listen}");
+    println!("  health and metrics   http://{admin}/metrics");
+    println!("  Kafka                {bootstrap}      (kcat -b {bootstrap} -C -t orders)");
+    if !routes.iter().any(|route| route == "orders") {
+        println!("  routes               {}", routes.join(", "));
+        return;
+    }
+    println!("\nAn event in:\n");
+    println!("curl -s http://{listen}/v1/events/orders -H 'content-type: application/json' -d '{ORDER}'\n");
+    println!("The same event, looked up by its key:\n");
+    println!("curl -s 'http://{listen}/v1/events/orders?key=u-7'\n");
+    println!("An event that breaks its schema, and why:\n");
+    println!(
+        "curl -s http://{listen}/v1/events/orders -H 'content-type: application/json' -d '{}'\n",
+        ORDER.replace("\"total\":12.5", "\"total\":\"much\"")
+    );
+}

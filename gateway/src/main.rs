@@ -1,8 +1,11 @@
 //! Arguments, then the log, then one role, then the exit code. Nothing else happens here.
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use weir::commands::{self, Command, DevArgs, Failure, ServeArgs};
+use weir::commands::{self, Command, CompilePluginArgs, DevArgs, Failure, ServeArgs};
+use weir::config::Config;
+use weir::serve::ServeError;
 use weir::telemetry;
 
 fn main() -> ExitCode {
@@ -12,7 +15,7 @@ fn main() -> ExitCode {
         Ok(Command::Validate(args)) => commands::validate::run(&args),
         Ok(Command::Topics(args)) => commands::topics::run(&args),
         Ok(Command::Config(args)) => commands::config(&args),
-        Ok(Command::CompilePlugin) => compile_plugin(),
+        Ok(Command::CompilePlugin(args)) => compile_plugin(&args),
         Err(code) => return code,
     };
     done.unwrap_or_else(|failure| {
@@ -22,22 +25,47 @@ fn main() -> ExitCode {
 }
 
 fn serve(args: ServeArgs) -> Result<ExitCode, Failure> {
-    let mut loaded = commands::load(&args.config)?;
-    loaded.config.log.level = args.log_level.unwrap_or(loaded.config.log.level);
+    let config = configured(&args.config, [], |config| {
+        config.log.level = args.log_level.unwrap_or(std::mem::take(&mut config.log.level));
+    })?;
+    weir::serve::run(&config, None, |_| ()).map_err(failure)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn dev(args: DevArgs) -> Result<ExitCode, Failure> {
+    let path = args.config.map_or_else(weir::dev::example, Ok).map_err(failure)?;
+    let kafka = weir::dev::Kafka::start().map_err(failure)?;
+    let config = configured(&path, kafka.overrides(), |config| {
+        config.listen = args.listen;
+        config.admin = args.admin;
+    })?;
+    weir::dev::run(&kafka, config).map_err(failure)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn failure(error: ServeError) -> Failure {
+    match error {
+        ServeError::Config(_) => Failure::Config(error.to_string()),
+        ServeError::System { .. } => Failure::Other(error.to_string()),
+    }
+}
+
+/// The config of a role, changed by its flags, with the log started as it says.
+fn configured<const N: usize>(
+    path: &Path,
+    overrides: [(String, String); N],
+    flags: impl FnOnce(&mut Config),
+) -> Result<Config, Failure> {
+    let mut loaded = commands::load_with(path, overrides)?;
+    flags(&mut loaded.config);
     telemetry::start(&loaded.config.log).map_err(|error| Failure::Config(error.to_string()))?;
     for warning in &loaded.warnings {
         tracing::warn!("{}", warning.trim());
     }
-    Err(Failure::Other("`weir serve` is not wired yet".to_owned()))
+    Ok(loaded.config)
 }
 
-fn dev(args: DevArgs) -> Result<ExitCode, Failure> {
-    if let Some(path) = &args.config {
-        commands::load(path)?;
-    }
-    Err(Failure::Other("`weir dev` is not wired yet".to_owned()))
-}
-
-fn compile_plugin() -> Result<ExitCode, Failure> {
-    Err(Failure::Other("`weir compile-plugin` is not wired yet".to_owned()))
+fn compile_plugin(args: &CompilePluginArgs) -> Result<ExitCode, Failure> {
+    weir::plugin::compile_plugin(args.memory_bytes_max, args.cpu_s_max).map_err(|error| Failure::Other(format!("{error:#}")))?;
+    Ok(ExitCode::SUCCESS)
 }

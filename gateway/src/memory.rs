@@ -1,1 +1,191 @@
-//! (to be written)
+//! The read model's store in this process's memory: for `weir dev` and for tests. It keeps the contract that
+//! the Valkey adapter keeps, and the same tests; it is never a per-node view beside a real cluster.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::future::ready;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+
+use crate::ports::{
+    Applied, Chunk, Digest, Entry, Floor, Generation, Later, LookupKey, Query, Reading, RecentStore, Ref, Slot,
+    Watermark,
+};
+
+/// The store.
+#[derive(Default)]
+pub struct Memory {
+    slots: Mutex<HashMap<Slot, Contents>>,
+}
+
+impl Memory {
+    /// An empty store.
+    pub fn new() -> Memory {
+        Memory::default()
+    }
+
+    fn slots(&self) -> MutexGuard<'_, HashMap<Slot, Contents>> {
+        // A panic elsewhere leaves a slot between two entries at worst, below its own watermark.
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One slot in its present life.
+struct Contents {
+    watermark: Watermark,
+    /// Newest first.
+    lists: HashMap<LookupKey, VecDeque<Ref>>,
+    ids: HashMap<Digest, Ref>,
+    entries: BTreeMap<i64, Entry>,
+    bytes: u64,
+}
+
+impl Contents {
+    fn open(generation: Generation, floor: Floor) -> Contents {
+        let watermark = Watermark { generation, next: floor.offset, fresh_ms: 0, floor };
+        Contents { watermark, lists: HashMap::new(), ids: HashMap::new(), entries: BTreeMap::new(), bytes: 0 }
+    }
+
+    fn apply(&mut self, chunk: &Chunk) -> Applied {
+        if self.watermark.generation != chunk.generation {
+            return Applied::Elsewhere;
+        }
+        if chunk.from > self.watermark.next {
+            return Applied::Gap(self.watermark.next);
+        }
+        let next = self.watermark.next;
+        for entry in chunk.entries.iter().filter(|entry| entry.at.offset >= next) {
+            self.insert(entry, chunk.keep.per_key);
+        }
+        self.watermark.next = next.max(chunk.to);
+        self.watermark.fresh_ms = self.watermark.fresh_ms.max(chunk.fresh_ms.unwrap_or(0));
+        if let Some(floor) = chunk.floor {
+            self.raise(floor);
+        }
+        self.forget(chunk);
+        Applied::Done
+    }
+
+    fn insert(&mut self, entry: &Entry, per_key: usize) {
+        for key in &entry.keys {
+            let list = self.lists.entry(key.clone()).or_default();
+            list.push_front(entry.at);
+            list.truncate(per_key + 1);
+        }
+        for id in entry.ids {
+            self.ids.entry(id).or_insert(entry.at);
+        }
+        self.bytes += cost(entry);
+        self.entries.insert(entry.at.offset, entry.clone());
+    }
+
+    fn raise(&mut self, floor: Floor) {
+        if floor.offset > self.watermark.floor.offset {
+            let time_ms = floor.time_ms.max(self.watermark.floor.time_ms);
+            self.watermark.floor = Floor { offset: floor.offset, time_ms };
+        }
+    }
+
+    /// Lets go of what left the window, what lies below the floor and, raising it, what is over the budget.
+    fn forget(&mut self, chunk: &Chunk) {
+        let expired = unix_ms().saturating_sub(chunk.keep.window_ms);
+        while let Some(first) = self.entries.first_entry() {
+            let at = first.get().at;
+            let over_budget = self.bytes > chunk.keep.bytes_max;
+            if at.time_ms >= expired && at.offset >= self.watermark.floor.offset && !over_budget {
+                return;
+            }
+            let entry = first.remove();
+            self.bytes -= cost(&entry);
+            self.unlist(&entry);
+            if at.time_ms >= expired {
+                self.raise(Floor { offset: at.offset + 1, time_ms: at.time_ms + 1 });
+            }
+        }
+    }
+
+    fn unlist(&mut self, entry: &Entry) {
+        for key in &entry.keys {
+            if let Some(list) = self.lists.get_mut(key) {
+                list.retain(|at| at.offset != entry.at.offset);
+                if list.is_empty() {
+                    self.lists.remove(key);
+                }
+            }
+        }
+        for id in entry.ids {
+            if self.ids.get(&id).is_some_and(|at| at.offset == entry.at.offset) {
+                self.ids.remove(&id);
+            }
+        }
+    }
+
+    fn read(&self, query: &Query) -> Reading {
+        let (refs, listed) = match query {
+            Query::Watermark => (Vec::new(), 0),
+            Query::Key(key, count) => match self.lists.get(key) {
+                Some(list) => (list.iter().take(*count).copied().collect(), list.len()),
+                None => (Vec::new(), 0),
+            },
+            Query::Id(digest) => {
+                let found: Vec<Ref> = self.ids.get(digest).copied().into_iter().collect();
+                let listed = found.len();
+                (found, listed)
+            }
+        };
+        Reading { watermark: Some(self.watermark), refs, listed }
+    }
+}
+
+/// What an entry is charged with: its body and about what its names take.
+fn cost(entry: &Entry) -> u64 {
+    let bytes = entry.body.len() + 256 + 128 * entry.keys.len();
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+fn unix_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+impl RecentStore for Memory {
+    fn open<'a>(
+        &'a self,
+        slot: &'a Slot,
+        seen: Option<Generation>,
+        new: Generation,
+        floor: Floor,
+    ) -> Later<'a, Watermark> {
+        let mut slots = self.slots();
+        let present = slots.get(slot).map(|contents| contents.watermark.generation);
+        if present == seen {
+            slots.insert(slot.clone(), Contents::open(new, floor));
+        }
+        let watermark = slots.entry(slot.clone()).or_insert_with(|| Contents::open(new, floor)).watermark;
+        Box::pin(ready(Ok(watermark)))
+    }
+
+    fn apply<'a>(&'a self, slot: &'a Slot, chunk: &'a Chunk) -> Later<'a, Applied> {
+        let applied = self.slots().get_mut(slot).map_or(Applied::Elsewhere, |contents| contents.apply(chunk));
+        Box::pin(ready(Ok(applied)))
+    }
+
+    fn read<'a>(&'a self, slot: &'a Slot, query: &'a Query) -> Later<'a, Reading> {
+        let closed = || Reading { watermark: None, refs: Vec::new(), listed: 0 };
+        let reading = self.slots().get(slot).map_or_else(closed, |contents| contents.read(query));
+        Box::pin(ready(Ok(reading)))
+    }
+
+    fn bodies<'a>(
+        &'a self,
+        slot: &'a Slot,
+        generation: Generation,
+        offsets: &'a [i64],
+    ) -> Later<'a, Vec<Option<Bytes>>> {
+        let slots = self.slots();
+        let present = slots.get(slot).filter(|contents| contents.watermark.generation == generation);
+        let body = |offset: &i64| Some(present?.entries.get(offset)?.body.clone());
+        Box::pin(ready(Ok(offsets.iter().map(body).collect())))
+    }
+}

@@ -1,1 +1,177 @@
-//! (to be written)
+//! Every metric of the gateway, by name. Handles are resolved when the config is loaded; labels come from
+//! the config and from fixed tables, never from an event.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use prometheus::{
+    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
+    Registry, TextEncoder,
+};
+
+use crate::problem::{Code, Outcome};
+
+/// All metrics of one process.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Registry,
+    events_in: IntCounterVec,
+    events_out: IntCounterVec,
+    stage_seconds: HistogramVec,
+    answers: IntCounterVec,
+    /// Bytes of events in the house, of the limit `in_flight_bytes_max`.
+    pub in_flight_bytes: IntGauge,
+    /// Open connections of the ingest listener.
+    pub connections: IntGauge,
+}
+
+/// The parts of the path whose time is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Framed bytes to valid events.
+    Check,
+    /// The plugin chain, checks of what it changed included.
+    Plugin,
+    /// The last record handed over to the last report.
+    Kafka,
+}
+
+impl Stage {
+    const ALL: [(Stage, &'static str); 3] =
+        [(Stage::Check, "check"), (Stage::Plugin, "plugin"), (Stage::Kafka, "kafka")];
+}
+
+/// The metrics of one route.
+#[derive(Debug)]
+pub struct RouteMetrics {
+    name: String,
+    events_in: IntCounter,
+    events_out: IntCounterVec,
+    by_outcome: [OnceLock<IntCounter>; Outcome::ALL.len()],
+    by_code: Box<[OnceLock<IntCounter>]>,
+    stages: [Histogram; Stage::ALL.len()],
+}
+
+/// From 10 µs to 10 s.
+const SECONDS_BUCKETS: [f64; 13] =
+    [1e-5, 5e-5, 1e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 0.1, 0.5, 2.0, 10.0];
+
+impl Metrics {
+    /// A registry of its own with every metric in it.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let counter = |name: &str, help: &str, labels: &[&str]| {
+            let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(counter.clone())).map(|()| counter)
+        };
+        let gauge = |name: &str, help: &str| {
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone())).map(|()| gauge)
+        };
+        let seconds = HistogramOpts::new(
+            "weir_stage_seconds",
+            "Time a chunk of events spent in a stage, by route and stage.",
+        )
+        .buckets(SECONDS_BUCKETS.to_vec());
+        let stage_seconds = HistogramVec::new(seconds, &["route", "stage"])?;
+        registry.register(Box::new(stage_seconds.clone()))?;
+        Ok(Metrics {
+            events_in: counter("weir_events_in_total", "Events framed, by route.", &["route"])?,
+            events_out: counter(
+                "weir_events_out_total",
+                "Events by how they ended; the sum equals weir_events_in_total.",
+                &["route", "outcome", "code"],
+            )?,
+            answers: counter(
+                "weir_http_answers_total",
+                "HTTP answers by listener and status.",
+                &["listener", "status"],
+            )?,
+            in_flight_bytes: gauge("weir_in_flight_bytes", "Bytes of events in the house, copies counted.")?,
+            connections: gauge("weir_connections", "Open connections of the ingest listener.")?,
+            stage_seconds,
+            registry,
+        })
+    }
+
+    /// The registry, for modules that own metrics of their own.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The handles of one route; `name` must come from the config.
+    pub fn route(&self, name: &str) -> Arc<RouteMetrics> {
+        let stage = |(_, label): (Stage, &str)| self.stage_seconds.with_label_values(&[name, label]);
+        Arc::new(RouteMetrics {
+            name: name.to_owned(),
+            events_in: self.events_in.with_label_values(&[name]),
+            events_out: self.events_out.clone(),
+            by_outcome: Default::default(),
+            by_code: Code::ALL.iter().map(|_| OnceLock::new()).collect(),
+            stages: Stage::ALL.map(stage),
+        })
+    }
+
+    /// Counts one answer of a listener.
+    pub fn answered(&self, listener: &str, status: u16) {
+        self.answers.with_label_values(&[listener, &status.to_string()]).inc();
+    }
+
+    /// The text format that scrapers read.
+    pub fn render(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            tracing::error!(%error, "metrics cannot be rendered");
+        }
+        text
+    }
+}
+
+impl RouteMetrics {
+    /// So many events were framed.
+    pub fn events_in(&self, events: u64) {
+        self.events_in.inc_by(events);
+    }
+
+    /// So many events ended with an outcome that needs no code.
+    pub fn ended(&self, outcome: Outcome, events: u64) {
+        let place = Outcome::ALL.iter().position(|known| *known == outcome).unwrap_or_default();
+        self.counter(&self.by_outcome[place], outcome, "").inc_by(events);
+    }
+
+    /// One event ended with a code.
+    pub fn ended_with(&self, code: Code) {
+        self.counter(&self.by_code[code as usize], code.outcome(), code.name()).inc();
+    }
+
+    /// A stage took so long.
+    pub fn took(&self, stage: Stage, time: Duration) {
+        self.stages[stage as usize].observe(time.as_secs_f64());
+    }
+
+    fn counter<'a>(&'a self, slot: &'a OnceLock<IntCounter>, outcome: Outcome, code: &str) -> &'a IntCounter {
+        slot.get_or_init(|| self.events_out.with_label_values(&[&self.name, outcome.name(), code]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_went_in_and_how_it_ended_is_in_the_text() {
+        let metrics = Metrics::new().expect("registers");
+        let route = metrics.route("orders");
+        route.events_in(3);
+        route.ended(Outcome::Stored, 2);
+        route.ended_with(Code::SchemaViolation);
+        let text = String::from_utf8(metrics.render()).expect("text");
+        for line in [
+            r#"weir_events_in_total{route="orders"} 3"#,
+            r#"weir_events_out_total{code="",outcome="stored",route="orders"} 2"#,
+            r#"weir_events_out_total{code="schema-violation",outcome="refused",route="orders"} 1"#,
+        ] {
+            assert!(text.contains(line), "{line} not in\n{text}");
+        }
+    }
+}

@@ -1,6 +1,12 @@
-//! What more than one adapter provides.
+//! What more than one adapter provides: the store behind recent-event lookups, and the words it shares with
+//! its callers. It is not the read model's logic: which records are kept, and what an answer proves, is
+//! decided in `recent`.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 /// A place in the log: the next offset to read, or the offset of one record.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -11,4 +17,221 @@ pub struct Position {
     pub partition: i32,
     /// The offset in it, from 0.
     pub offset: i64,
+}
+
+/// One partition of one topic: the unit in which the read model is kept, applied and certified.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Slot {
+    /// The Kafka topic.
+    pub topic: Arc<str>,
+    /// The partition, from 0.
+    pub partition: i32,
+}
+
+/// A life of a slot's contents. It is part of every name, so that what an earlier life left behind is
+/// unreachable rather than wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Generation(pub u64);
+
+impl std::fmt::Display for Generation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl Generation {
+    /// Reads the 16 hex digits that [`Display`](std::fmt::Display) writes.
+    pub fn parse(text: &str) -> Option<Generation> {
+        u64::from_str_radix(text, 16).ok().map(Generation)
+    }
+}
+
+/// The first 16 bytes of a SHA-256.
+pub type Digest = [u8; 16];
+
+/// One kept record as the lists know it: where it is and what is needed to filter without its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ref {
+    /// The record's offset in its slot.
+    pub offset: i64,
+    /// The record's timestamp, milliseconds since 1970: when a gateway received the event.
+    pub time_ms: i64,
+    /// The start of the digest of the event's type.
+    pub type_digest: [u8; 8],
+    /// The digest of the event's (source, id); the body must carry the same.
+    pub id_digest: Digest,
+}
+
+impl Ref {
+    /// The length of the stored form.
+    pub const BYTES: usize = 40;
+
+    /// The stored form, big-endian: offset, time, type digest, id digest.
+    pub fn to_bytes(self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        bytes[..8].copy_from_slice(&self.offset.to_be_bytes());
+        bytes[8..16].copy_from_slice(&self.time_ms.to_be_bytes());
+        bytes[16..24].copy_from_slice(&self.type_digest);
+        bytes[24..].copy_from_slice(&self.id_digest);
+        bytes
+    }
+
+    /// Reads the stored form; `None` if it has another length.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Ref> {
+        let bytes: &[u8; Self::BYTES] = bytes.try_into().ok()?;
+        Some(Ref {
+            offset: i64::from_be_bytes(bytes[..8].try_into().ok()?),
+            time_ms: i64::from_be_bytes(bytes[8..16].try_into().ok()?),
+            type_digest: bytes[16..24].try_into().ok()?,
+            id_digest: bytes[24..].try_into().ok()?,
+        })
+    }
+}
+
+/// A name an event can be found by: its partition key (an empty kind) or a lookup key a plugin added.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LookupKey {
+    /// Empty for the partition key, else the plugin's word, e.g. `order`.
+    pub kind: String,
+    /// The key's text.
+    pub key: String,
+}
+
+/// One record to keep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// What goes into every list.
+    pub at: Ref,
+    /// The lists it goes into.
+    pub keys: Vec<LookupKey>,
+    /// The digests it is found by: of (source, id), and of the id alone. The first record wins.
+    pub ids: [Digest; 2],
+    /// What is given back for its offset; opaque to the store.
+    pub body: Bytes,
+}
+
+/// How much of a slot is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// How long a record is listed after its time.
+    pub window_ms: i64,
+    /// How many records one key lists.
+    pub per_key: usize,
+    /// The budget for one slot's bodies. Above it the floor rises.
+    pub bytes_max: u64,
+}
+
+/// A stretch of the log, in order and without holes, to be applied in one step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// The life it is meant for.
+    pub generation: Generation,
+    /// The first offset it covers.
+    pub from: i64,
+    /// One past the last offset it covers; offsets without an entry are records that are not kept.
+    pub to: i64,
+    /// When a high watermark that is not above `to` was asked for.
+    pub fresh_ms: Option<i64>,
+    /// Raises the floor: what lies below this offset is no longer kept.
+    pub floor: Option<Floor>,
+    /// How much is kept.
+    pub keep: Keep,
+    /// The records to keep, by rising offset, all within `from..to`.
+    pub entries: Vec<Entry>,
+}
+
+/// Below it nothing is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Floor {
+    /// The lowest offset that is kept.
+    pub offset: i64,
+    /// Records before this time may be missing; 0 when none within the window are.
+    pub time_ms: i64,
+}
+
+/// What became of a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// The slot now reaches at least the chunk's `to`.
+    Done,
+    /// Nothing changed: the slot reaches only this offset, which is below the chunk's `from`.
+    Gap(i64),
+    /// Nothing changed: the slot is not open, or is open in another life.
+    Elsewhere,
+}
+
+/// How far a slot has been read: the certificate every answer carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watermark {
+    /// The slot's present life.
+    pub generation: Generation,
+    /// The next offset to read: everything below it is in, down to the floor.
+    pub next: i64,
+    /// The newest time at which `next` is known to have been the end of the log; 0 when never.
+    pub fresh_ms: i64,
+    /// Below it nothing is kept.
+    pub floor: Floor,
+}
+
+/// What is asked of one slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Query {
+    /// Only the watermark.
+    Watermark,
+    /// The newest records of a key, at most this many.
+    Key(LookupKey, usize),
+    /// The record of an event, by one of [`Entry::ids`].
+    Id(Digest),
+}
+
+/// What a slot answers, all of it as of its watermark.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// How far the slot has been read; `None` when it is not open.
+    pub watermark: Option<Watermark>,
+    /// The records found, newest first. May still hold some that left the window or lie below the floor.
+    pub refs: Vec<Ref>,
+    /// How many records the key's list holds. One more than `per_key` shows that older ones were cut.
+    pub listed: usize,
+}
+
+/// Why the store did not answer. To a lookup all of them mean the same: it is behind.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// No answer in time, no connection, or a server that says it cannot now.
+    #[error("the store did not answer: {0}")]
+    Away(String),
+    /// An answer that is none of ours.
+    #[error("the store answered something unexpected: {0}")]
+    Unexpected(String),
+}
+
+/// The answer of a store, later.
+pub type Later<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// Keeps slots. Each method is one atomic step on one slot, except for bodies, which are immutable.
+pub trait RecentStore: Send + Sync {
+    /// Begins the life `new`, reading from `floor.offset`, if the present life is `seen` (`None`: not open).
+    /// Answers the watermark that is in force afterwards, whoever opened it.
+    fn open<'a>(
+        &'a self,
+        slot: &'a Slot,
+        seen: Option<Generation>,
+        new: Generation,
+        floor: Floor,
+    ) -> Later<'a, Watermark>;
+
+    /// Applies a chunk: skips what the slot has, refuses what would leave a hole. Safe to repeat.
+    fn apply<'a>(&'a self, slot: &'a Slot, chunk: &'a Chunk) -> Later<'a, Applied>;
+
+    /// Answers a query together with the watermark of the same moment.
+    fn read<'a>(&'a self, slot: &'a Slot, query: &'a Query) -> Later<'a, Reading>;
+
+    /// The bodies at these offsets, in their order; `None` where none is kept.
+    fn bodies<'a>(
+        &'a self,
+        slot: &'a Slot,
+        generation: Generation,
+        offsets: &'a [i64],
+    ) -> Later<'a, Vec<Option<Bytes>>>;
 }

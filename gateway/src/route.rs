@@ -1,1 +1,360 @@
-//! (to be written)
+//! Which route takes an event, and what record it becomes: pure decisions over values. Nothing here looks
+//! inside the data, and nothing here talks to Kafka.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::event::{Attributes, Rules, Selected, Selector};
+use crate::problem::{Code, Problem};
+use crate::schema::ValidEvent;
+
+/// The longest partition key or lookup key, in bytes.
+pub const KEY_BYTES_MAX: usize = 512;
+
+/// One route: match → schema, plugins, topic.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Its name, also a metric label.
+    pub name: Arc<str>,
+    /// The last part of its path, `/v1/events/{path}`.
+    pub path: Arc<str>,
+    /// Which CloudEvents it takes on `/v1/events`.
+    pub matching: Match,
+    /// How a plain event gets its attributes.
+    pub rules: Rules,
+    /// Where the partition key is, unless a plugin sets it.
+    pub key: Option<Selector>,
+    /// The registry subject of an event; no schema is asked without one.
+    pub subject: Option<Template>,
+    /// What an event that a plugin changed must match.
+    pub after_plugins: AfterPlugins,
+    /// Where its records go.
+    pub topic: Arc<str>,
+    /// Where else a plugin may send them.
+    pub topics_allowed: Vec<Arc<str>>,
+}
+
+/// The schema that a changed event must match.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
+#[serde(from = "String")]
+#[schemars(with = "String")]
+pub enum AfterPlugins {
+    /// `same`: the one it matched before.
+    #[default]
+    Same,
+    /// `off`: none.
+    Off,
+    /// The latest version of this subject.
+    Subject(String),
+}
+
+impl From<String> for AfterPlugins {
+    fn from(text: String) -> Self {
+        match text.as_str() {
+            "same" => AfterPlugins::Same,
+            "off" => AfterPlugins::Off,
+            _ => AfterPlugins::Subject(text),
+        }
+    }
+}
+
+/// Globs (`*` for any run of characters) over attributes; an absent one takes everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Match {
+    /// Over `type`.
+    pub event_type: Option<String>,
+    /// Over `source`.
+    pub source: Option<String>,
+}
+
+impl Match {
+    /// Whether a CloudEvent with this type and source is meant.
+    pub fn takes(&self, event_type: &str, source: &str) -> bool {
+        let within =
+            |glob: &Option<String>, text| glob.as_deref().is_none_or(|glob| matches_glob(glob, text));
+        within(&self.event_type, event_type) && within(&self.source, source)
+    }
+
+    /// Whether it takes anything at all on `/v1/events`; a route without globs is reached by its path only.
+    pub fn is_open(&self) -> bool {
+        self.event_type.is_some() || self.source.is_some()
+    }
+}
+
+/// Linear-time glob: remembers only the last star.
+fn matches_glob(glob: &str, text: &str) -> bool {
+    let (glob, text) = (glob.as_bytes(), text.as_bytes());
+    let (mut g, mut t, mut star) = (0, 0, None);
+    while t < text.len() {
+        if glob.get(g) == Some(&b'*') {
+            star = Some((g, t));
+            g += 1;
+        } else if glob.get(g) == Some(&text[t]) {
+            (g, t) = (g + 1, t + 1);
+        } else if let Some((star_g, star_t)) = star {
+            star = Some((star_g, star_t + 1));
+            (g, t) = (star_g + 1, star_t + 1);
+        } else {
+            return false;
+        }
+    }
+    glob[g..].iter().all(|byte| *byte == b'*')
+}
+
+/// All routes, in the order of the config: the first that takes an event wins.
+#[derive(Clone, Debug, Default)]
+pub struct Routes(Vec<Arc<Route>>);
+
+impl Routes {
+    /// The routes in order.
+    pub fn new(routes: Vec<Route>) -> Self {
+        Routes(routes.into_iter().map(Arc::new).collect())
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.0.iter()
+    }
+
+    /// The route of `POST /v1/events/{path}`.
+    pub fn at_path(&self, path: &str) -> Option<&Arc<Route>> {
+        self.0.iter().find(|route| &*route.path == path)
+    }
+
+    /// The route of a CloudEvent.
+    pub fn matching(&self, attributes: &Attributes<'_>) -> Result<&Arc<Route>, Problem> {
+        let takes = |route: &&Arc<Route>| {
+            route.matching.is_open() && route.matching.takes(attributes.event_type, attributes.source)
+        };
+        let detail = "no route matches this event's `type` and `source`; post it to /v1/events/{route}";
+        self.0.iter().find(takes).ok_or_else(|| Problem::new(Code::UnknownRoute, detail))
+    }
+}
+
+/// A registry subject with places for attributes: `github.{type}`.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
+#[serde(try_from = "String")]
+#[schemars(with = "String")]
+pub struct Template(Vec<Part>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    Attribute(String),
+}
+
+/// A `{` without its `}`, or a place that is no attribute's name.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{0}` is not a subject: write it as text with attributes in it, e.g. `github.{{type}}`")]
+pub struct TemplateError(String);
+
+impl std::str::FromStr for Template {
+    type Err = TemplateError;
+
+    fn from_str(text: &str) -> Result<Self, TemplateError> {
+        let error = || TemplateError(text.to_owned());
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('{') {
+            let (name, behind) =
+                after.split_once('}').filter(|(name, _)| is_attribute(name)).ok_or_else(error)?;
+            parts.push(Part::Text(before.to_owned()));
+            parts.push(Part::Attribute(name.to_owned()));
+            rest = behind;
+        }
+        parts.push(Part::Text(rest.to_owned()));
+        parts.retain(|part| *part != Part::Text(String::new()));
+        if parts.is_empty() || rest.contains('}') { Err(error()) } else { Ok(Template(parts)) }
+    }
+}
+
+/// CloudEvents attribute names: lower-case letters and digits.
+fn is_attribute(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+}
+
+impl TryFrom<String> for Template {
+    type Error = TemplateError;
+
+    fn try_from(text: String) -> Result<Self, TemplateError> {
+        text.parse()
+    }
+}
+
+impl Template {
+    /// The subject of one event, written over `subject`; `None` when it lacks an attribute.
+    pub fn fill<'s>(&self, attributes: &Attributes<'_>, subject: &'s mut String) -> Option<&'s str> {
+        subject.clear();
+        for part in &self.0 {
+            match part {
+                Part::Text(text) => subject.push_str(text),
+                Part::Attribute(name) => subject.push_str(attributes.get(name)?),
+            }
+        }
+        Some(subject)
+    }
+
+    /// The subject, if it is the same for every event.
+    pub fn constant(&self) -> Option<&str> {
+        match self.0.as_slice() {
+            [Part::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+}
+
+/// What plugins asked for, over the whole chain; the last word wins.
+#[derive(Clone, Debug, Default)]
+pub struct Edits {
+    /// The partition key.
+    pub partition_key: Option<String>,
+    /// Further keys that find the event: kind and key.
+    pub lookup_keys: Vec<(String, String)>,
+    /// Headers to set, or with `None` to take away.
+    pub headers: Vec<(String, Option<String>)>,
+    /// Another topic of the route's allow-list.
+    pub topic: Option<Arc<str>>,
+}
+
+/// What goes to Kafka, but for its partition.
+#[derive(Debug)]
+pub struct Record<'a> {
+    /// The topic.
+    pub topic: &'a Arc<str>,
+    /// Decides the partition, and is the record key.
+    pub partition_key: Option<&'a str>,
+    /// Headers in order; `weir-*` and `ce_*` are ours alone.
+    pub headers: Vec<(&'a str, &'a [u8])>,
+    /// The data.
+    pub value: &'a Bytes,
+}
+
+impl<'a> Record<'a> {
+    /// The record of a valid event. `plugins` and `lookup_keys` are header values, empty for none;
+    /// `lookup_keys` is [`lookup_keys_header`] of the same edits.
+    pub fn new(
+        route: &'a Route,
+        event: &'a ValidEvent<'_>,
+        edits: &'a Edits,
+        plugins: &'a str,
+        lookup_keys: &'a str,
+    ) -> Record<'a> {
+        let inner = event.event();
+        let own_key =
+            || route.key.as_ref().and_then(|selector| inner.select(selector)).and_then(Selected::entity);
+        let partition_key = edits
+            .partition_key
+            .as_deref()
+            .or_else(own_key)
+            .filter(|key| (1..=KEY_BYTES_MAX).contains(&key.len()));
+        let mut headers = attribute_headers(inner.attributes());
+        headers.push(("weir-route", route.name.as_bytes()));
+        let schema = event.schema().map_or("", |schema| schema.header());
+        for (name, value) in
+            [("weir-schema", schema), ("weir-plugins", plugins), ("weir-lookup-keys", lookup_keys)]
+        {
+            if !value.is_empty() {
+                headers.push((name, value.as_bytes()));
+            }
+        }
+        for (name, value) in &edits.headers {
+            headers.retain(|(known, _)| known != name);
+            if let Some(value) = value {
+                headers.push((name, value.as_bytes()));
+            }
+        }
+        Record {
+            topic: edits.topic.as_ref().unwrap_or(&route.topic),
+            partition_key,
+            headers,
+            value: inner.data(),
+        }
+    }
+}
+
+/// The CloudEvents Kafka binding, binary mode (CloudEvents 1.0.2, Kafka §3.2).
+fn attribute_headers<'a>(attributes: &'a Attributes<'_>) -> Vec<(&'a str, &'a [u8])> {
+    let mut headers = Vec::with_capacity(14);
+    headers.extend([
+        ("ce_specversion", b"1.0".as_slice()),
+        ("ce_id", attributes.id.as_bytes()),
+        ("ce_source", attributes.source.as_bytes()),
+        ("ce_type", attributes.event_type.as_bytes()),
+    ]);
+    let optional = [
+        ("ce_subject", attributes.ce_subject),
+        ("ce_time", attributes.time),
+        ("ce_dataschema", attributes.dataschema),
+    ];
+    headers.extend(optional.iter().filter_map(|(name, value)| value.map(|value| (*name, value.as_bytes()))));
+    headers.extend(attributes.extensions.iter().map(|(name, value)| (*name, value.as_bytes())));
+    headers.push(("content-type", attributes.content_type.as_bytes()));
+    headers
+}
+
+/// Lookup keys as a header: a JSON array of `[kind, key]` pairs, or nothing.
+pub fn lookup_keys_header(keys: &[(String, String)]) -> String {
+    if keys.is_empty() {
+        return String::new();
+    }
+    serde_json::to_string(keys).expect("strings are always JSON")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attributes() -> Attributes<'static> {
+        Attributes {
+            id: "1",
+            source: "https://github.com/acme",
+            event_type: "push",
+            ce_subject: None,
+            time: None,
+            dataschema: None,
+            content_type: "application/json",
+            extensions: &[("ce_tenant", "t1")],
+        }
+    }
+
+    #[test]
+    fn globs_take_any_run_of_characters() {
+        let cases = [
+            ("*", "", true),
+            ("com.github.*", "com.github.push", true),
+            ("com.github.*", "com.gitlab.push", false),
+            ("*.push", "com.github.push", true),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "a-c-b", false),
+            ("push", "push", true),
+            ("push", "pushed", false),
+        ];
+        for (glob, text, taken) in cases {
+            assert_eq!(matches_glob(glob, text), taken, "{glob} {text}");
+        }
+        assert!(!matches_glob(&"*a".repeat(50), &"a".repeat(49)), "and in linear time");
+    }
+
+    #[test]
+    fn subjects_are_filled_from_attributes() {
+        let fill = |text: &str| {
+            let template: Template = text.parse().expect(text);
+            template.fill(&attributes(), &mut String::new()).map(str::to_owned)
+        };
+        assert_eq!(fill("orders.created").as_deref(), Some("orders.created"));
+        assert_eq!(fill("github.{type}").as_deref(), Some("github.push"));
+        assert_eq!(fill("{tenant}/{type}").as_deref(), Some("t1/push"));
+        assert_eq!(fill("x.{subject}"), None);
+        for text in ["", "a{", "a{}", "a}", "a{Type}"] {
+            assert!(text.parse::<Template>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn lookup_keys_travel_as_pairs() {
+        assert_eq!(lookup_keys_header(&[]), "");
+        let keys = [("order".to_owned(), "o\"1".to_owned())];
+        assert_eq!(lookup_keys_header(&keys), r#"[["order","o\"1"]]"#);
+    }
+}

@@ -1,1 +1,11 @@
+//! The integration suite: one binary, against real services (see `weir_tests::world`).
+#![allow(
+    clippy::disallowed_methods,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what is wrong by failing; the bans are on ways that are wrong in a gateway"
+)]
 
+mod harness;
+mod layers;
+mod schemas;

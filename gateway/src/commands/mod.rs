@@ -53,7 +53,18 @@ pub enum Command {
     Config(ConfigArgs),
     /// Compile one plugin from standard input to standard output; the gateway calls this itself.
     #[command(hide = true)]
-    CompilePlugin,
+    CompilePlugin(CompilePluginArgs),
+}
+
+/// The limits of a compilation.
+#[derive(Debug, Args)]
+pub struct CompilePluginArgs {
+    /// Address space.
+    #[arg(long)]
+    pub memory_bytes_max: u64,
+    /// CPU time.
+    #[arg(long)]
+    pub cpu_s_max: u64,
 }
 
 /// Flags of `weir serve`.
@@ -186,7 +197,13 @@ pub fn parse() -> Result<Command, ExitCode> {
 
 /// Reads a config with this process's environment.
 pub fn load(path: &Path) -> Result<Loaded, Failure> {
-    config::load(path, config::environment()).map_err(|refused| Failure::Config(refused.to_string()))
+    load_with(path, [])
+}
+
+/// The same, with a role's own overrides behind those of the environment.
+pub fn load_with<const N: usize>(path: &Path, overrides: [(String, String); N]) -> Result<Loaded, Failure> {
+    let environment = config::environment().chain(overrides);
+    config::load(path, environment).map_err(|refused| Failure::Config(refused.to_string()))
 }
 
 /// `weir config schema`.

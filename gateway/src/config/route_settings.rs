@@ -3,11 +3,15 @@
 //! Only the words: what a selector finds in an event, and which route takes it, is the business of `route`.
 
 use std::borrow::Cow;
-use std::fmt::Display;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserializer, Error, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::Deserialize;
+
+use crate::event::Selector;
+use crate::event::selector::SelectorError;
+use crate::recent;
+use crate::route::{AfterPlugins, Template};
 
 /// One route: which events it takes, what is done to them, and the topic they go to.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -106,29 +110,11 @@ impl Default for TopicSettings {
 
 /// What is kept of a route's events for lookups: `false` or a window.
 #[derive(Clone, Debug)]
-pub struct RecentSettings(pub Option<WindowSettings>);
-
-/// How much is kept for lookups.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct WindowSettings {
-    /// How far back lookups reach.
-    pub window_s: u64,
-    /// The most events listed for one key.
-    pub per_key: usize,
-    /// The most bytes kept of one partition.
-    pub partition_bytes_max: u64,
-}
-
-impl Default for WindowSettings {
-    fn default() -> Self {
-        WindowSettings { window_s: 3600, per_key: 64, partition_bytes_max: 64 << 20 }
-    }
-}
+pub struct RecentSettings(pub Option<recent::Settings>);
 
 impl Default for RecentSettings {
     fn default() -> Self {
-        RecentSettings(Some(WindowSettings::default()))
+        RecentSettings(Some(recent::Settings::default()))
     }
 }
 
@@ -144,7 +130,7 @@ impl<'de> Deserialize<'de> for RecentSettings {
                 Ok(if on { RecentSettings::default() } else { RecentSettings(None) })
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RecentSettings, A::Error> {
-                WindowSettings::deserialize(MapAccessDeserializer::new(map)).map(|it| RecentSettings(Some(it)))
+                recent::Settings::deserialize(MapAccessDeserializer::new(map)).map(|it| RecentSettings(Some(it)))
             }
         }
         deserializer.deserialize_any(FalseOrWindow)
@@ -156,64 +142,9 @@ impl JsonSchema for RecentSettings {
         "RecentSettings".into()
     }
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let window = generator.subschema_for::<WindowSettings>();
+        let window = generator.subschema_for::<recent::Settings>();
         json_schema!({"description": "What is kept for lookups, or false.", "anyOf": [{"type": "boolean"}, window]})
     }
-}
-
-/// Where in an event a value is.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(try_from = "String")]
-#[schemars(with = "String")]
-pub enum Selector {
-    /// `data:/user/id`: a JSON pointer (RFC 6901) into the data.
-    Data(String),
-    /// `attr:type`: an attribute of the event.
-    Attribute(String),
-    /// `header:x-tenant`: a header of the request, in lower case.
-    Header(String),
-}
-
-impl TryFrom<String> for Selector {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        match text.split_once(':') {
-            Some(("data", pointer)) if pointer.is_empty() || pointer.starts_with('/') => {
-                Ok(Selector::Data(pointer.to_owned()))
-            }
-            Some(("data", pointer)) => {
-                Err(format!("`{text}`: a JSON pointer begins with `/`: write `data:/{pointer}`"))
-            }
-            Some(("attr", name)) if is_attribute(name) => Ok(Selector::Attribute(name.to_owned())),
-            Some(("header", name)) if !name.is_empty() && name.bytes().all(is_header_byte) => {
-                Ok(Selector::Header(name.to_owned()))
-            }
-            Some(("header", name)) if name.bytes().any(|byte| byte.is_ascii_uppercase()) => {
-                Err(format!("`{text}`: header names are written in lower case: `header:{}`", name.to_lowercase()))
-            }
-            _ => Err(format!("`{text}` is not a selector: write `data:/json/pointer`, `attr:type` or `header:x-name`")),
-        }
-    }
-}
-
-impl Display for Selector {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Selector::Data(pointer) => write!(f, "data:{pointer}"),
-            Selector::Attribute(name) => write!(f, "attr:{name}"),
-            Selector::Header(name) => write!(f, "header:{name}"),
-        }
-    }
-}
-
-/// CloudEvents attribute names: lower-case letters and digits.
-fn is_attribute(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-}
-
-fn is_header_byte(byte: u8) -> bool {
-    byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// Where an event's type comes from.
@@ -234,78 +165,9 @@ impl TryFrom<String> for TypeSettings {
         match text.strip_prefix("const:") {
             Some("") => Err("`const:` needs the type behind it, e.g. `const:order.created`".to_owned()),
             Some(constant) => Ok(TypeSettings::Constant(constant.to_owned())),
-            None => Selector::try_from(text).map(TypeSettings::Selected).map_err(|error| {
+            None => text.parse().map(TypeSettings::Selected).map_err(|error: SelectorError| {
                 format!("{error}, or `const:order.created` for a type that is always the same")
             }),
-        }
-    }
-}
-
-/// Text with attributes in it, e.g. `github.{type}`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(try_from = "String")]
-#[schemars(with = "String")]
-pub struct Template(pub Vec<Part>);
-
-/// A part of a [`Template`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// Text as it stands.
-    Text(String),
-    /// The attribute of this name.
-    Attribute(String),
-}
-
-impl TryFrom<String> for Template {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let mut parts = Vec::new();
-        let mut rest = text.as_str();
-        while let Some((before, after)) = rest.split_once('{') {
-            let (name, after) = after.split_once('}').ok_or_else(|| format!("`{text}`: a `{{` is not closed"))?;
-            if !is_attribute(name) {
-                return Err(format!("`{text}`: `{{{name}}}` is not an attribute such as `{{type}}`"));
-            }
-            parts.extend((!before.is_empty()).then(|| Part::Text(before.to_owned())));
-            parts.push(Part::Attribute(name.to_owned()));
-            rest = after;
-        }
-        parts.extend((!rest.is_empty()).then(|| Part::Text(rest.to_owned())));
-        if parts.is_empty() { Err("a subject cannot be empty".to_owned()) } else { Ok(Template(parts)) }
-    }
-}
-
-impl Template {
-    /// The text itself, if it names no attribute.
-    pub fn constant(&self) -> Option<&str> {
-        match self.0.as_slice() {
-            [Part::Text(text)] => Some(text),
-            _ => None,
-        }
-    }
-}
-
-/// Which schema a plugin's changed data must pass.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(from = "String")]
-#[schemars(with = "String")]
-pub enum AfterPlugins {
-    /// `same`: the one it passed before.
-    #[default]
-    Same,
-    /// `off`: none.
-    Off,
-    /// The latest version of this subject.
-    Subject(String),
-}
-
-impl From<String> for AfterPlugins {
-    fn from(text: String) -> Self {
-        match text.as_str() {
-            "same" => AfterPlugins::Same,
-            "off" => AfterPlugins::Off,
-            _ => AfterPlugins::Subject(text),
         }
     }
 }

@@ -1,1 +1,103 @@
-//! (to be written)
+//! The HTTP edge: bytes of a request to the pipeline's words and back. It decides nothing about events.
+
+pub mod admin;
+pub mod body;
+pub mod connection;
+pub mod ingest;
+pub mod recent;
+pub mod reply;
+pub mod workers;
+
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use http::{Method, Request, Response, header};
+use hyper::body::Incoming;
+use tower::ServiceExt as _;
+
+use self::body::Reader;
+use crate::metrics::Metrics;
+use crate::pipeline::Worker;
+use crate::problem::{Code, Problem};
+
+/// Bounds on connections and requests; each is a limit, not a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of one request's body.
+    pub batch_bytes_max: usize,
+    /// Bytes of all bodies in the house, copies counted; past it requests are shed.
+    pub in_flight_bytes_max: usize,
+    /// Open connections; past it new ones wait in the kernel's backlog.
+    pub connections_max: usize,
+    /// From the accepted connection to its first byte.
+    pub header_timeout_ms: u64,
+    /// From the end of the headers to the end of the body.
+    pub body_timeout_ms: u64,
+    /// Between two requests of a connection.
+    pub idle_timeout_ms: u64,
+    /// From the last event handed to Kafka to an answer; what is not acknowledged then is `unknown`.
+    pub answer_timeout_ms: u64,
+    /// From SIGTERM to exit.
+    pub shutdown_timeout_ms: u64,
+}
+
+/// The longest request target, in bytes.
+const URI_BYTES_MAX: usize = 8192;
+
+/// What a worker needs to answer the requests of its connections.
+#[derive(Debug)]
+pub struct Edge {
+    /// The pipeline of this thread.
+    pub worker: Rc<Worker>,
+    /// The reader of bodies.
+    pub reader: Reader,
+    /// Everything that is not an ingest.
+    pub lookups: Router,
+    /// Where answers are counted.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Edge {
+    /// Answers one request.
+    pub async fn answer(self: Rc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        let response = if request
+            .uri()
+            .path_and_query()
+            .is_some_and(|target| target.as_str().len() > URI_BYTES_MAX)
+        {
+            reply::problem(&Problem::new(Code::UriTooLong, "a request target may have at most 8192 bytes"))
+        } else {
+            self.dispatch(request).await
+        };
+        self.metrics.answered("ingest", response.status().as_u16());
+        Ok(response)
+    }
+
+    async fn dispatch(&self, request: Request<Incoming>) -> Response<Body> {
+        let path = request.uri().path();
+        let rest = path.strip_prefix("/v1/events").and_then(|rest| match rest {
+            "" => Some(None),
+            _ => rest.strip_prefix('/').filter(|name| !name.is_empty() && !name.contains('/')).map(Some),
+        });
+        match (request.method(), rest) {
+            (&Method::POST, Some(name)) => {
+                let name = name.map(str::to_owned);
+                ingest::ingest(&self.worker, &self.reader, name.as_deref(), request).await
+            }
+            (&Method::GET, Some(Some(_))) | (_, None) => {
+                let Ok(response) = self.lookups.clone().oneshot(request.map(Body::new)).await;
+                response
+            }
+            (_, Some(name)) => method_not_allowed(if name.is_some() { "GET, POST" } else { "POST" }),
+        }
+    }
+}
+
+fn method_not_allowed(allow: &'static str) -> Response<Body> {
+    let mut response = reply::problem(&Problem::new(Code::MethodNotAllowed, format!("allowed: {allow}")));
+    response.headers_mut().insert(header::ALLOW, http::HeaderValue::from_static(allow));
+    response
+}

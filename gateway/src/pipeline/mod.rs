@@ -1,1 +1,303 @@
-//! (to be written)
+//! The path of a request's events, from framed bytes to one ending each. Every step is another module's;
+//! here is only their order, in chunks so that a large request does not starve its worker's neighbours.
+
+mod chunk;
+pub mod outcome;
+mod plugins;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use self::chunk::{Bench, Job};
+pub use self::outcome::{Dropped, Receipt};
+use self::outcome::{InFlight, by_report};
+use crate::event::budget::{EVENT_OVERHEAD_BYTES, Permit};
+use crate::event::frame::{Framing, frame};
+use crate::event::{Headers, Limits, Parser, RawEvent};
+use crate::kafka::delivery::{Completions, Delivery};
+use crate::kafka::producer::Producer;
+use crate::metrics::{Metrics, RouteMetrics, Stage};
+use crate::plugin::Chains;
+use crate::problem::{Code, Problem};
+use crate::route::{Route, Routes};
+use crate::schema::{Schema, Schemas};
+
+/// A chunk ends at so many events or bytes; then the worker looks at its other requests.
+const CHUNK_EVENTS_MAX: usize = 64;
+const CHUNK_BYTES_MAX: usize = 256 << 10;
+/// Violations explained in one answer; explaining costs far more than refusing.
+const EXPLAINED_MAX: usize = 20;
+
+/// What all workers share.
+#[derive(Debug)]
+pub struct Shared {
+    /// The routes.
+    pub routes: Routes,
+    /// The schemas.
+    pub schemas: Schemas,
+    /// Each route's plugins.
+    pub chains: Chains,
+    /// The way to Kafka.
+    pub producer: Arc<Producer>,
+    /// By route name; `none` for events that no route takes.
+    pub metrics: HashMap<Arc<str>, Arc<RouteMetrics>>,
+    /// Bounds on an event.
+    pub limits: Limits,
+    /// From the last record handed over to the answer.
+    pub answer_timeout: Duration,
+}
+
+/// The metric label of events that no route takes.
+pub const NO_ROUTE: &str = "none";
+
+impl Shared {
+    /// The metric handles for these routes.
+    pub fn route_metrics(routes: &Routes, metrics: &Metrics) -> HashMap<Arc<str>, Arc<RouteMetrics>> {
+        let names = routes.iter().map(|route| Arc::clone(&route.name)).chain([Arc::from(NO_ROUTE)]);
+        names.map(|name| (Arc::clone(&name), metrics.route(&name))).collect()
+    }
+
+    fn metrics_of(&self, route: Option<&Arc<Route>>) -> Arc<RouteMetrics> {
+        let name = route.map_or(NO_ROUTE, |route| &route.name);
+        Arc::clone(&self.metrics[name])
+    }
+}
+
+/// How a request carries its events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// The body is the data; attributes come from the route's rules.
+    Plain,
+    /// The body is a CloudEvent in structured mode.
+    Structured,
+}
+
+/// A request's events before they are framed.
+#[derive(Debug)]
+pub struct Request {
+    /// The route named by the path; a CloudEvent without one is matched.
+    pub route: Option<Arc<Route>>,
+    /// What the body is.
+    pub shape: Shape,
+    /// How it holds events.
+    pub framing: Framing,
+    /// The headers that rules and plugins may read.
+    pub headers: Headers,
+    /// The body, one buffer.
+    pub body: Bytes,
+    /// The share of the byte budget taken for it.
+    pub permit: Permit,
+}
+
+/// How one event ended, as the client is told.
+#[derive(Debug)]
+pub enum Ending {
+    /// In Kafka.
+    Stored(Receipt),
+    /// Not stored, by a plugin's decision.
+    Dropped(Dropped),
+    /// Refused, failed or unknown: the code says which.
+    Refused(Problem),
+}
+
+/// The endings of a request's events, in order.
+#[derive(Debug)]
+pub struct Answer {
+    /// Whether the client sent a batch and so gets a list.
+    pub batch: bool,
+    /// One per event.
+    pub endings: Vec<Ending>,
+}
+
+/// The pipeline on one thread, with its own buffers and plugin instances.
+#[derive(Debug)]
+pub struct Worker {
+    shared: Arc<Shared>,
+    bench: RefCell<Bench>,
+    completions: Arc<Completions>,
+    running: Cell<usize>,
+    idle: Notify,
+}
+
+impl Worker {
+    /// A worker for the thread that calls this.
+    pub fn new(shared: Arc<Shared>) -> Rc<Self> {
+        let bench = RefCell::new(Bench::new(&shared));
+        Rc::new(Worker {
+            shared,
+            bench,
+            completions: Completions::new(),
+            running: Cell::new(0),
+            idle: Notify::new(),
+        })
+    }
+
+    /// The route of a path's last part.
+    pub fn route(&self, path: &str) -> Result<Arc<Route>, Problem> {
+        let detail = "no route has this path; the operator's config lists them";
+        self.shared.routes.at_path(path).cloned().ok_or_else(|| Problem::new(Code::UnknownRoute, detail))
+    }
+
+    /// Takes a request's events to their endings, in a task of its own: a client that goes away does not
+    /// leave its events half done.
+    pub async fn run(self: &Rc<Self>, request: Request) -> Result<Answer, Problem> {
+        let worker = Rc::clone(self);
+        worker.running.set(worker.running.get() + 1);
+        let running = tokio::task::spawn_local(async move {
+            let answer = worker.accept(request).await;
+            worker.running.set(worker.running.get() - 1);
+            if worker.running.get() == 0 {
+                worker.idle.notify_waiters();
+            }
+            answer
+        });
+        running.await.unwrap_or_else(|_| Err(Problem::new(Code::Internal, "the request's task ended early")))
+    }
+
+    /// Runs beside the requests for as long as the worker lives: wakes those that Kafka has answered.
+    pub async fn drain(&self) {
+        self.completions.drain().await;
+    }
+
+    /// Waits until no request is running, or until the limit.
+    pub async fn idle(&self, limit: Duration) {
+        let idle = self.idle.notified();
+        if self.running.get() > 0 && tokio::time::timeout(limit, idle).await.is_err() {
+            tracing::warn!(
+                requests = self.running.get(),
+                "requests were still running at the end of the shutdown time"
+            );
+        }
+    }
+
+    async fn accept(&self, mut request: Request) -> Result<Answer, Problem> {
+        let frames = frame(&request.body, request.framing, &self.shared.limits)?;
+        let (events, batch) = (frames.events, frames.batch);
+        let route = self.match_route(&request, &events)?;
+        let in_flight = InFlight::new(self.shared.metrics_of(Some(&route)), events.len());
+        if !request.permit.grow(EVENT_OVERHEAD_BYTES * events.len().saturating_sub(1)) {
+            let detail = "too many bytes in flight; try again in a moment";
+            return Err(in_flight.refuse(Problem::new(Code::Overloaded, detail)));
+        }
+        let delivery = Delivery::new(events.len(), Arc::clone(&self.completions), Some(request.permit));
+        let job = Job {
+            route: &route,
+            shape: request.shape,
+            headers: &request.headers,
+            time: SystemTime::now(),
+            delivery: &delivery,
+            metrics: in_flight.metrics(),
+        };
+        let mut drafts = Vec::with_capacity(events.len());
+        for chunk in chunks(&events) {
+            if !drafts.is_empty() {
+                tokio::task::yield_now().await;
+            }
+            self.bench.borrow_mut().work(&self.shared, &job, chunk, &mut drafts);
+        }
+        let handed_over = Instant::now();
+        let explained = explain(&drafts, self.shared.limits).await;
+        // Whether all reports came or the time is over, each event is answered by what is known of it.
+        drop(tokio::time::timeout(self.shared.answer_timeout, delivery.settled()).await);
+        in_flight.metrics().took(Stage::Kafka, handed_over.elapsed());
+        let endings: Vec<_> = settle(drafts, explained, &delivery);
+        in_flight.settle(&endings);
+        Ok(Answer { batch, endings })
+    }
+
+    /// The route by path, or by the attributes of a CloudEvent. An event without a route is counted too.
+    fn match_route(&self, request: &Request, events: &[RawEvent]) -> Result<Arc<Route>, Problem> {
+        if let Some(route) = &request.route {
+            return Ok(Arc::clone(route));
+        }
+        let matched = self.bench.borrow_mut().match_route(&self.shared, request, events);
+        matched.map_err(|problem| InFlight::new(self.shared.metrics_of(None), events.len()).refuse(problem))
+    }
+}
+
+/// How far an event came before Kafka's report.
+#[derive(Debug)]
+enum Draft {
+    /// Handed over; the receipt lacks its offset.
+    Sent(Receipt),
+    /// Does not match its schema; why is found out off the worker.
+    Violation(Arc<Schema>, Bytes),
+    /// Ended.
+    Ended(Ending),
+}
+
+fn chunks(events: &[RawEvent]) -> impl Iterator<Item = &[RawEvent]> {
+    let mut rest = events;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let within = rest.iter().take(CHUNK_EVENTS_MAX).take_while(|raw| {
+            bytes += raw.bytes.len();
+            bytes <= CHUNK_BYTES_MAX
+        });
+        let events = within.count().max(1).min(rest.len());
+        let (chunk, behind) = rest.split_at(events);
+        rest = behind;
+        (!chunk.is_empty()).then_some(chunk)
+    })
+}
+
+/// Explains the first violations of a request, off the worker: it can take a thousand times as long as
+/// finding that there is one.
+async fn explain(drafts: &[Draft], limits: Limits) -> Vec<Problem> {
+    let violations = drafts.iter().filter_map(|draft| match draft {
+        Draft::Violation(schema, data) => Some((Arc::clone(schema), data.clone())),
+        Draft::Sent(_) | Draft::Ended(_) => None,
+    });
+    let wanted: Vec<_> = violations.take(EXPLAINED_MAX).collect();
+    if wanted.is_empty() {
+        return Vec::new();
+    }
+    let explaining = tokio::task::spawn_blocking(move || {
+        let mut parser = Parser::new(limits);
+        let explain = |(schema, data): &(Arc<Schema>, Bytes)| {
+            let arena = bumpalo::Bump::new();
+            let violations = parser.document(&arena, data).map(|document| schema.explain(document.root()));
+            violation(schema).with_violations(violations.unwrap_or_default())
+        };
+        wanted.iter().map(explain).collect()
+    });
+    explaining.await.unwrap_or_default()
+}
+
+fn violation(schema: &Schema) -> Problem {
+    Problem::new(Code::SchemaViolation, format!("the event does not match {}", schema.header()))
+}
+
+fn settle(drafts: Vec<Draft>, explained: Vec<Problem>, delivery: &Delivery) -> Vec<Ending> {
+    let mut explained = explained.into_iter();
+    let ending = |(index, draft)| match draft {
+        Draft::Sent(receipt) => by_report(receipt, delivery.report(index)),
+        Draft::Violation(schema, _) => {
+            Ending::Refused(explained.next().unwrap_or_else(|| violation(&schema)))
+        }
+        Draft::Ended(ending) => ending,
+    };
+    drafts.into_iter().enumerate().map(ending).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_hold_every_event_once_and_keep_to_their_bounds() {
+        let raw = |bytes: usize| RawEvent { bytes: Bytes::from(vec![b' '; bytes]), index: None };
+        let events: Vec<_> = [1, CHUNK_BYTES_MAX, CHUNK_BYTES_MAX + 1, 2].into_iter().map(raw).collect();
+        let sizes: Vec<_> = chunks(&events).map(<[RawEvent]>::len).collect();
+        assert_eq!(sizes, [1, 1, 1, 1]);
+        let small: Vec<_> = (0..130).map(|_| raw(10)).collect();
+        assert_eq!(chunks(&small).map(<[RawEvent]>::len).collect::<Vec<_>>(), [64, 64, 2]);
+        assert_eq!(chunks(&[]).count(), 0);
+    }
+}

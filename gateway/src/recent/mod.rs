@@ -1,1 +1,176 @@
-//! (to be written)
+//! Recent events: the last hour or so of every topic, found by key, by id and by position, with a certificate
+//! of how far each answer reaches. It follows the log on its own; nothing on an event's way in waits for it.
+
+mod answer;
+mod body;
+mod gap;
+mod lookup;
+mod projector;
+mod record;
+mod slot;
+mod view;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use crate::kafka::consumer::Ends;
+use crate::ports::{Keep, RecentStore};
+
+pub use answer::{AsOf, Event, Page};
+pub use lookup::{ByKey, MinPosition};
+
+use gap::Gaps;
+use projector::Projector;
+
+/// How much one route keeps for lookups.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// How long an event can be looked up after it was received, in seconds.
+    pub window_s: u64,
+    /// How many events one key lists, at most 1000.
+    pub per_key: usize,
+    /// The budget for the events of one partition. Above it the oldest go first, and answers say so.
+    pub partition_bytes_max: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings { window_s: 3600, per_key: 64, partition_bytes_max: 64 << 20 }
+    }
+}
+
+const WINDOW_S_MAX: u64 = 10 * 366 * 86_400;
+const PER_KEY_MAX: usize = 1000;
+
+impl Settings {
+    fn keep(&self) -> Keep {
+        Keep {
+            // Ten years stand for any longer window: the arithmetic on times must not overflow.
+            window_ms: i64::try_from(self.window_s.min(WINDOW_S_MAX) * 1000).expect("ten years fit"),
+            per_key: self.per_key.clamp(1, PER_KEY_MAX),
+            bytes_max: self.partition_bytes_max,
+        }
+    }
+}
+
+/// One route's lookups.
+#[derive(Clone, Debug)]
+pub struct Topic {
+    /// The route's name, as it stands in the path.
+    pub route: Arc<str>,
+    /// The topic that belongs to this route alone.
+    pub topic: Arc<str>,
+    /// How much is kept.
+    pub settings: Settings,
+}
+
+/// Who keeps which partitions up to date.
+#[derive(Clone, Debug)]
+pub enum Mode {
+    /// The gateways share them out as a consumer group of this name.
+    Group(Arc<str>),
+    /// This process, all of them: for the mock cluster of `weir dev`, which has no lookup by time, no working
+    /// groups, and does not wake a long poll.
+    Manual,
+}
+
+/// What [`Recent::start`] needs.
+pub struct Start {
+    /// The routes with lookups.
+    pub topics: Vec<Topic>,
+    /// Where they are kept.
+    pub store: Arc<dyn RecentStore>,
+    /// The connection settings for Kafka (`bootstrap.servers`, TLS, SASL).
+    pub kafka: ClientConfig,
+    /// Who keeps which partitions up to date.
+    pub mode: Mode,
+    /// Where the projector's tasks run: not on a worker.
+    pub runtime: Handle,
+}
+
+/// What happened since the start, for metrics.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Records kept.
+    pub applied: AtomicU64,
+    /// Records passed over: no event of ours, or erased.
+    pub skipped: AtomicU64,
+    /// Times the store had less than we thought: a failover or another projector.
+    pub rewound: AtomicU64,
+    /// Generations begun.
+    pub opened: AtomicU64,
+    /// Lookups whose gap was closed from Kafka.
+    pub gaps_closed: AtomicU64,
+    /// Lookups answered 503: nothing could show that they reach far enough.
+    pub behind: AtomicU64,
+}
+
+impl Counts {
+    fn add(counter: &AtomicU64, count: usize) {
+        counter.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
+/// The read model: lookups, and the projector that feeds them. Cheap to clone.
+#[derive(Clone)]
+pub struct Recent {
+    routes: Arc<HashMap<Arc<str>, Topic>>,
+    store: Arc<dyn RecentStore>,
+    ends: Arc<Ends>,
+    gaps: Arc<Gaps>,
+    counts: Arc<Counts>,
+    projector: Arc<Projector>,
+}
+
+impl Recent {
+    /// Starts following the topics. The watch turns true when lookups are warm (caught up with the log as it
+    /// was at the start), or after 60 seconds at the latest: a lookup is never wrong before, only slower.
+    ///
+    /// # Errors
+    /// A Kafka client could not be made (a bad setting); an unreachable Kafka or store is not an error.
+    pub fn start(start: Start) -> Result<(Recent, watch::Receiver<bool>), KafkaError> {
+        let names: Vec<Arc<str>> = start.topics.iter().map(|topic| Arc::clone(&topic.topic)).collect();
+        let ends = Arc::new(Ends::start(&start.kafka, CLIENT_GROUP, names)?);
+        let counts = Arc::new(Counts::default());
+        let routes = start.topics.iter().map(|topic| (Arc::clone(&topic.route), topic.clone())).collect();
+        let gaps = Gaps::new(&start.kafka, Arc::clone(&start.store), start.runtime.clone(), Arc::clone(&counts));
+        let store = Arc::clone(&start.store);
+        let (projector, ready) = Projector::start(start, Arc::clone(&ends), Arc::clone(&counts))?;
+        let recent = Recent {
+            routes: Arc::new(routes),
+            store,
+            ends,
+            gaps: Arc::new(gaps),
+            counts,
+            projector: Arc::new(projector),
+        };
+        Ok((recent, ready))
+    }
+
+    /// Stops following the log and leaves the group. Lookups go on, from what is there and from Kafka.
+    pub async fn stop(&self) {
+        self.projector.stop().await;
+    }
+
+    /// What happened since the start.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+}
+
+/// librdkafka wants a group id for any assignment. Nothing is ever committed under this one, nor joined.
+const CLIENT_GROUP: &str = "weir-recent-reader";
+
+/// Milliseconds since 1970.
+fn unix_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,1 +1,92 @@
-//! (to be written)
+//! The read model's store on a Valkey cluster: names, shipped scripts, and a client that no dead shard stalls.
+//! It keeps what it is told to keep; which records those are, and what an answer proves, is `recent`'s business.
+
+mod cluster;
+mod ledger;
+mod names;
+mod node;
+mod scripts;
+mod store;
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use cluster::Cluster;
+use ledger::Ledgers;
+use store::Generations;
+
+/// How to reach Valkey, with its secrets resolved.
+#[derive(Clone, Default)]
+pub struct Settings {
+    /// Where to begin, `host:port`; the others of a cluster are found from any of these. A single server
+    /// without cluster mode will do, too.
+    pub nodes: Vec<String>,
+    /// The ACL user; `None` is `default`.
+    pub username: Option<String>,
+    /// Its password.
+    pub password: Option<String>,
+    /// TLS to every node.
+    pub tls: Option<Tls>,
+}
+
+/// TLS to every node. Paths of PEM files.
+#[derive(Clone, Debug, Default)]
+pub struct Tls {
+    /// The authorities to trust; `None` is the system's.
+    pub ca: Option<PathBuf>,
+    /// Our certificate, if the servers ask for one, and its key.
+    pub cert: Option<PathBuf>,
+    /// The key of `cert`.
+    pub key: Option<PathBuf>,
+}
+
+/// How long one command may take, all redirections aside.
+const COMMAND_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// Why the settings cannot be used. An unreachable server is not such a reason.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// No node is named, or one is not `host:port`.
+    #[error("`{0}` is not the host:port of a Valkey node")]
+    Node(String),
+    /// A certificate or key cannot be read.
+    #[error("{path}: {reason}")]
+    Tls {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// The store.
+pub struct Valkey {
+    cluster: Cluster,
+    generations: Generations,
+    ledgers: Mutex<Ledgers>,
+}
+
+impl Valkey {
+    /// Makes the store; it connects in the background and for as long as it lives, on `runtime`.
+    ///
+    /// # Errors
+    /// The settings cannot be used.
+    pub fn connect(settings: &Settings, runtime: Handle) -> Result<Valkey, SettingsError> {
+        Ok(Valkey {
+            cluster: Cluster::new(settings, runtime)?,
+            generations: Generations::default(),
+            ledgers: Mutex::default(),
+        })
+    }
+
+    /// Whether some node answers: for `weir validate` and readiness.
+    ///
+    /// # Errors
+    /// None of the nodes answered.
+    pub async fn ping(&self) -> Result<(), crate::ports::StoreError> {
+        self.cluster.refresh(None).await
+    }
+}

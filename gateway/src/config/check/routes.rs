@@ -4,7 +4,8 @@
 
 use super::{Config, Finding, NAME_RULE, is_name};
 use crate::config::globs::overlap;
-use crate::config::route_settings::{AfterPlugins, MatchSettings, RouteSettings, TopicSettings};
+use crate::config::route_settings::{MatchSettings, RouteSettings, TopicSettings};
+use crate::route::AfterPlugins;
 use crate::config::typed::nearest;
 use crate::kafka::admin::{MIN_INSYNC_REPLICAS_MIN, REPLICATION_FACTOR_MIN};
 

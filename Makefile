@@ -1,0 +1,38 @@
+# What a person or CI runs here; `make` alone lists it. Each target sets up what it needs.
+
+CARGO_BIN := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+export PATH := $(CARGO_BIN):$(PATH)
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+GUESTS := -p entity-key -p redact -p rogue
+
+.PHONY: help dev test check bench build plugins toolchain services
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
+
+dev: build plugins ## build all and run `weir dev` (more flags in ARGS=)
+	exec $(TARGET)/release/weir dev $(ARGS)
+
+test: build plugins services ## fetch the services it needs and run the whole suite
+	sh tests/run.sh
+
+check: toolchain ## formatting, lints, documentation, dependencies
+	cargo fmt --all --check
+	cargo clippy --release --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --release --workspace --no-deps --document-private-items
+	sh deploy/deny.sh
+
+bench: build plugins ## measure the gateway beside the textbook one, results in target/bench
+	cargo run --release -p weir-tests --bin bench -- $(ARGS)
+
+build: toolchain ## the gateway, in release mode
+	cargo build --release -p weir
+
+plugins: toolchain ## the example plugins, as WebAssembly
+	cargo build --profile plugin --target wasm32-unknown-unknown $(GUESTS)
+
+toolchain:
+	@sh deploy/toolchain.sh
+
+services:
+	@sh tests/setup.sh

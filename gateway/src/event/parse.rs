@@ -1,0 +1,272 @@
+//! Raw events to events: the JSON is checked once, the attributes are found by the route's rules or read
+//! from a CloudEvents envelope. Whether the data is what a schema promises is not asked here.
+
+use base64::Engine as _;
+use bumpalo::Bump;
+use bytes::Bytes;
+
+use super::document::{self, Document, Kind, Node, Pointer, locate};
+use super::{Attributes, Event, Headers, Limits, RawEvent, Selected, Selector};
+use crate::problem::{Code, Problem};
+
+/// How a route finds the attributes of a plain JSON event.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Where the id is; minted as a UUIDv7 when `None` or absent.
+    pub id: Option<Selector>,
+    /// What type an event has.
+    pub event_type: TypeRule,
+    /// The `source` of every event of the route.
+    pub source: String,
+}
+
+/// How a plain event gets its type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TypeRule {
+    /// The same for all.
+    Constant(String),
+    /// From the event or its request; an event without it is refused.
+    From(Selector),
+}
+
+/// The longest `id`, `source` or `type`, in bytes.
+pub const ATTRIBUTE_BYTES_MAX: usize = 1024;
+
+/// Turns raw events into events, reusing its buffers. One per worker.
+pub struct Parser {
+    documents: document::Parser,
+    limits: Limits,
+}
+
+impl Parser {
+    /// A parser with these bounds.
+    pub fn new(limits: Limits) -> Self {
+        let documents = document::Parser::new(document::Limits {
+            depth_max: limits.depth_max,
+            nodes_max: limits.nodes_max,
+        });
+        Parser { documents, limits }
+    }
+
+    /// Parses a plain JSON event; its attributes come from the route's rules.
+    pub fn plain<'a>(
+        &mut self,
+        arena: &'a Bump,
+        raw: &RawEvent,
+        headers: &'a Headers,
+        rules: &'a Rules,
+    ) -> Result<Event<'a>, Problem> {
+        let document = self.document(arena, &raw.bytes)?;
+        let unnamed = Attributes {
+            id: "",
+            source: &rules.source,
+            event_type: "",
+            ce_subject: None,
+            time: None,
+            dataschema: None,
+            content_type: "application/json",
+            extensions: &[],
+        };
+        let mut event =
+            Event { attributes: unnamed, data: raw.bytes.clone(), document: Some(document), headers };
+        event.attributes.id = plain_id(arena, &event, rules, raw.index)?;
+        event.attributes.event_type = plain_type(arena, &event, rules)?;
+        Ok(event)
+    }
+
+    /// Parses a CloudEvent in structured mode (CloudEvents 1.0.2, JSON format §3).
+    pub fn structured<'a>(
+        &mut self,
+        arena: &'a Bump,
+        raw: &RawEvent,
+        headers: &'a Headers,
+    ) -> Result<Event<'a>, Problem> {
+        let envelope = self.document(arena, &raw.bytes)?;
+        let attributes = envelope_attributes(arena, envelope.root())?;
+        let data = envelope_data(envelope.root(), &raw.bytes, attributes.content_type)?;
+        let json = is_json(attributes.content_type);
+        let document = if json && !data.is_empty() { Some(self.document(arena, &data)?) } else { None };
+        Ok(Event { attributes, data, document, headers })
+    }
+
+    /// Checks bytes that a plugin made of an event, within the same limits.
+    pub fn reparse<'a>(
+        &mut self,
+        arena: &'a Bump,
+        event: Event<'a>,
+        data: Bytes,
+    ) -> Result<Event<'a>, Problem> {
+        let document = self.document(arena, &data)?;
+        let replaced = Event { data, document: Some(document), ..event };
+        Ok(replaced)
+    }
+
+    /// Checks one JSON text within the limits.
+    pub fn document<'a>(&mut self, arena: &'a Bump, bytes: &[u8]) -> Result<Document<'a>, Problem> {
+        if bytes.len() > self.limits.event_bytes_max {
+            let detail = format!("an event may have at most {} bytes", self.limits.event_bytes_max);
+            return Err(Problem::new(Code::EventTooLarge, detail));
+        }
+        self.documents.parse(arena, bytes).map_err(|error| Problem::new(error.code(), error.to_string()))
+    }
+}
+
+/// Whether a media type says that the data is JSON (RFC 6839 §3.1).
+pub fn is_json(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case("application/json")
+        || essence.eq_ignore_ascii_case("text/json")
+        || essence.to_ascii_lowercase().ends_with("+json")
+}
+
+fn plain_id<'a>(
+    arena: &'a Bump,
+    event: &Event<'a>,
+    rules: &Rules,
+    index: Option<usize>,
+) -> Result<&'a str, Problem> {
+    let selector = rules.id.as_ref();
+    let given = selector.and_then(|selector| event.select(selector)).and_then(Selected::entity);
+    let from_header = matches!(selector, Some(Selector::Header(_)));
+    let id: &str = match (given, index) {
+        (Some(text), Some(index)) if from_header => {
+            bumpalo::format!(in arena, "{}#{}", text, index).into_bump_str()
+        }
+        (Some(text), _) => arena.alloc_str(text),
+        (None, _) => {
+            let mut buffer = [0; uuid::fmt::Hyphenated::LENGTH];
+            arena.alloc_str(uuid::Uuid::now_v7().hyphenated().encode_lower(&mut buffer))
+        }
+    };
+    attribute("id", id)
+}
+
+fn plain_type<'a>(arena: &'a Bump, event: &Event<'a>, rules: &'a Rules) -> Result<&'a str, Problem> {
+    match &rules.event_type {
+        TypeRule::Constant(constant) => Ok(constant),
+        TypeRule::From(selector) => {
+            let found = event.select(selector).and_then(Selected::entity).ok_or_else(|| {
+                let detail = format!("this route takes the event's type from `{selector}`, which is absent");
+                Problem::new(Code::InvalidAttribute, detail)
+            })?;
+            attribute("type", arena.alloc_str(found))
+        }
+    }
+}
+
+/// Refuses texts that no consumer could carry on: empty, too long, or with control characters.
+fn attribute<'a>(name: &str, text: &'a str) -> Result<&'a str, Problem> {
+    let refused =
+        |why: &str| Err(Problem::new(Code::InvalidAttribute, format!("the event's `{name}` {why}")));
+    if text.is_empty() {
+        refused("is empty")
+    } else if text.len() > ATTRIBUTE_BYTES_MAX {
+        refused("is longer than 1024 bytes")
+    } else if text.chars().any(char::is_control) {
+        refused("holds control characters")
+    } else {
+        Ok(text)
+    }
+}
+
+fn envelope_attributes<'a>(arena: &'a Bump, envelope: Node<'_>) -> Result<Attributes<'a>, Problem> {
+    if envelope.kind() != Kind::Object {
+        return Err(invalid("a CloudEvent in structured mode is a JSON object"));
+    }
+    if envelope.get("specversion").and_then(|node| node.as_str()) != Some("1.0") {
+        return Err(invalid("`specversion` must be \"1.0\""));
+    }
+    let required = |name: &str| {
+        let text = envelope.get(name).and_then(|node| node.as_str());
+        let text = text.ok_or_else(|| invalid(format!("`{name}` is required and must be a string")))?;
+        attribute(name, arena.alloc_str(text))
+    };
+    let optional = |name: &str| match envelope.get(name) {
+        None => Ok(None),
+        Some(node) if node.kind() == Kind::Null => Ok(None),
+        Some(node) => {
+            let text = node.as_str().ok_or_else(|| invalid(format!("`{name}` must be a string")))?;
+            attribute(name, &*arena.alloc_str(text)).map(Some)
+        }
+    };
+    let time = optional("time")?;
+    if time.is_some_and(|time| time.parse::<jiff::Timestamp>().is_err()) {
+        return Err(invalid("`time` must be an RFC 3339 timestamp"));
+    }
+    Ok(Attributes {
+        id: required("id")?,
+        source: required("source")?,
+        event_type: required("type")?,
+        ce_subject: optional("subject")?,
+        time,
+        dataschema: optional("dataschema")?,
+        content_type: optional("datacontenttype")?.unwrap_or("application/json"),
+        extensions: extensions(arena, envelope)?,
+    })
+}
+
+const CORE: [&str; 10] = [
+    "specversion",
+    "id",
+    "source",
+    "type",
+    "subject",
+    "time",
+    "dataschema",
+    "datacontenttype",
+    "data",
+    "data_base64",
+];
+
+fn extensions<'a>(arena: &'a Bump, envelope: Node<'_>) -> Result<&'a [(&'a str, &'a str)], Problem> {
+    let mut found = bumpalo::collections::Vec::new_in(arena);
+    let mut digits = itoa::Buffer::new();
+    for (name, node) in envelope.members().filter(|(name, _)| !CORE.contains(name)) {
+        let named = (1..=20).contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+        if !named {
+            return Err(invalid("attribute names are 1 to 20 characters of a-z and 0-9"));
+        }
+        let text = match node.kind() {
+            Kind::Null => continue,
+            Kind::Boolean if node.as_bool() == Some(true) => "true",
+            Kind::Boolean => "false",
+            _ => match (node.as_str(), node.as_integer_text(&mut digits)) {
+                (Some(text), _) => &*arena.alloc_str(text),
+                (None, Some(integer)) => &*arena.alloc_str(integer),
+                (None, None) => {
+                    return Err(invalid(format!("attribute `{name}` is no string, integer or boolean")));
+                }
+            },
+        };
+        let header = bumpalo::format!(in arena, "ce_{}", name).into_bump_str();
+        found.push((header, attribute(name, text)?));
+    }
+    Ok(found.into_bump_slice())
+}
+
+/// The data as it will be stored: JSON untouched, text unescaped, base64 decoded.
+fn envelope_data(envelope: Node<'_>, bytes: &Bytes, content_type: &str) -> Result<Bytes, Problem> {
+    let encoded = envelope.get("data_base64").filter(|node| node.kind() != Kind::Null);
+    match (envelope.get("data"), encoded) {
+        (Some(_), Some(_)) => Err(invalid("`data` and `data_base64` exclude each other")),
+        (None, None) => Ok(Bytes::new()),
+        (None, Some(node)) => {
+            let text = node.as_str().ok_or_else(|| invalid("`data_base64` must be a string"))?;
+            let decoded = base64::engine::general_purpose::STANDARD.decode(text);
+            decoded.map(Bytes::from).map_err(|_| invalid("`data_base64` is not base64"))
+        }
+        (Some(node), None) => match node.as_str() {
+            Some(text) if !is_json(content_type) => Ok(Bytes::copy_from_slice(text.as_bytes())),
+            _ => {
+                let pointer = "/data".parse::<Pointer>().expect("a constant pointer");
+                let range = locate(bytes, &pointer).expect("the tape has it, so the text has it");
+                Ok(bytes.slice(range))
+            }
+        },
+    }
+}
+
+fn invalid(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
+    Problem::new(Code::CloudEventsInvalid, detail)
+}

@@ -1,0 +1,39 @@
+//! The admin listener: alive, ready, metrics. Never on the ingest listener, never with an event in it.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use http::{StatusCode, header};
+
+use super::reply;
+use crate::metrics::Metrics;
+
+/// Why the gateway is not live, or not ready; empty when it is.
+pub type Reasons = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
+
+/// Brings the gauges up to date before they are rendered.
+pub type Gauges = Arc<dyn Fn() + Send + Sync>;
+
+/// The admin paths.
+pub fn router(metrics: Arc<Metrics>, live: Reasons, ready: Reasons, gauges: Gauges) -> Router {
+    Router::new()
+        .route("/livez", get(health).with_state(live))
+        .route("/readyz", get(health).with_state(ready))
+        .route("/metrics", get(render).with_state((metrics, gauges)))
+        .fallback(|| async { reply::not_found() })
+}
+
+async fn health(State(reasons): State<Reasons>) -> Response {
+    match reasons().as_slice() {
+        [] => "ok\n".into_response(),
+        reasons => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", reasons.join("; "))).into_response(),
+    }
+}
+
+async fn render(State((metrics, gauges)): State<(Arc<Metrics>, Gauges)>) -> Response {
+    gauges();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render()).into_response()
+}

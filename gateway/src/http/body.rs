@@ -1,0 +1,86 @@
+//! The only reader of request bodies: within a size, within a time, and with a permit for the bytes before
+//! the first of them is read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+
+use crate::event::budget::{Budget, Permit};
+use crate::problem::{Code, Problem};
+
+/// How much may be read, and for how long.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    /// Bytes of all bodies in the house.
+    pub budget: Arc<Budget>,
+    /// Bytes of one body.
+    pub body_bytes_max: usize,
+    /// From the first byte asked for to the last received.
+    pub body_timeout: Duration,
+}
+
+impl Reader {
+    /// Reads a whole body. The permit grows with a body that did not announce its length.
+    pub async fn read(&self, headers: &HeaderMap, body: Incoming) -> Result<(Bytes, Permit), Problem> {
+        if headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+            return Err(Problem::new(Code::UnsupportedMediaType, "send the body without a content-encoding"));
+        }
+        let announced =
+            headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+        if announced.is_some_and(|bytes| bytes > self.body_bytes_max) {
+            return Err(self.too_large());
+        }
+        let permit = self.budget.permit(announced.unwrap_or_default()).ok_or_else(overloaded)?;
+        let reading = self.collect(body, announced.unwrap_or_default(), permit);
+        tokio::time::timeout(self.body_timeout, reading).await.unwrap_or_else(|_| {
+            let detail = format!("send the whole body within {} ms", self.body_timeout.as_millis());
+            Err(Problem::new(Code::BodyTimeout, detail))
+        })
+    }
+
+    async fn collect(
+        &self,
+        mut body: Incoming,
+        announced: usize,
+        mut permit: Permit,
+    ) -> Result<(Bytes, Permit), Problem> {
+        let mut first = Bytes::new();
+        let mut rest = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let incomplete = |_| Problem::new(Code::BodyIncomplete, "the connection ended inside the body");
+            let Ok(data) = frame.map_err(incomplete)?.into_data() else { continue };
+            let received = first.len() + rest.len() + data.len();
+            if received > self.body_bytes_max {
+                return Err(self.too_large());
+            }
+            if received > announced && !permit.grow(2 * data.len()) {
+                return Err(overloaded());
+            }
+            if first.is_empty() && rest.is_empty() {
+                first = data;
+            } else {
+                if rest.is_empty() {
+                    rest.reserve(announced.max(received));
+                    rest.extend_from_slice(&std::mem::take(&mut first));
+                }
+                rest.extend_from_slice(&data);
+            }
+        }
+        Ok((if rest.is_empty() { first } else { rest.freeze() }, permit))
+    }
+
+    fn too_large(&self) -> Problem {
+        let detail =
+            format!("a body may have at most {} bytes; send fewer events at once", self.body_bytes_max);
+        Problem::new(Code::BodyTooLarge, detail)
+    }
+}
+
+fn overloaded() -> Problem {
+    Problem::new(Code::Overloaded, "too many bytes in flight; try again in a moment")
+}

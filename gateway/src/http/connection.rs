@@ -1,0 +1,90 @@
+//! One connection, from its first byte to its end: HTTP/1 or HTTP/2, told apart by the first bytes, with a
+//! time limit on every wait. It knows nothing of what is answered.
+
+use std::convert::Infallible;
+use std::io;
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::Watcher;
+use tokio::net::TcpStream;
+
+use super::Limits;
+
+/// The largest header block, in bytes.
+const HEADERS_BYTES_MAX: u32 = 32 << 10;
+/// What one HTTP/1 connection buffers, in bytes: a header block, or a piece of a body.
+const BUFFER_BYTES_MAX: usize = 128 << 10;
+/// Requests at once on one HTTP/2 connection.
+const STREAMS_MAX: u32 = 256;
+
+/// Serves a connection until either side ends it or a shutdown lets it finish its requests.
+/// Must run inside a `LocalSet`.
+pub async fn serve<F, A>(stream: TcpStream, answer: F, limits: Limits, shutdown: Watcher)
+where
+    F: Fn(Request<Incoming>) -> A + 'static,
+    A: Future<Output = Result<Response<Body>, Infallible>> + 'static,
+{
+    let speaks_h2 =
+        tokio::time::timeout(Duration::from_millis(limits.header_timeout_ms), prefers_h2(&stream));
+    let Ok(Ok(h2)) = speaks_h2.await else { return };
+    let service = service_fn(answer);
+    let idle = Duration::from_millis(limits.idle_timeout_ms);
+    let io = TokioIo::new(stream);
+    let served = if h2 {
+        let mut builder = http2::Builder::new(LocalExecutor);
+        builder.timer(TokioTimer::new());
+        builder.max_concurrent_streams(STREAMS_MAX).max_header_list_size(HEADERS_BYTES_MAX);
+        builder.keep_alive_interval(idle / 4).keep_alive_timeout(idle / 4);
+        shutdown.watch(builder.serve_connection(io, service)).await
+    } else {
+        let mut builder = http1::Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(idle).max_buf_size(BUFFER_BYTES_MAX);
+        shutdown.watch(builder.serve_connection(io, service)).await
+    };
+    if let Err(error) = served {
+        tracing::debug!(%error, "connection ended");
+    }
+}
+
+/// Waits for the first bytes: an HTTP/2 client with prior knowledge starts with `PRI * HTTP/2.0` (RFC 9113
+/// §3.4), and no HTTP/1 method starts with `PRI`.
+async fn prefers_h2(stream: &TcpStream) -> io::Result<bool> {
+    let mut start = [0; 3];
+    loop {
+        let read = stream.peek(&mut start).await?;
+        let seen = start.get(..read).unwrap_or_default();
+        if seen.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if !b"PRI".starts_with(seen) {
+            return Ok(false);
+        }
+        if seen.len() == start.len() {
+            return Ok(true);
+        }
+        // A peek does not wait for more than it has; a lone `P` is rare enough to look again later.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Runs the streams of an HTTP/2 connection on their worker.
+#[derive(Clone, Copy, Debug)]
+struct LocalExecutor;
+
+impl<F> hyper::rt::Executor<F> for LocalExecutor
+where
+    F: Future + 'static,
+{
+    fn execute(&self, future: F) {
+        drop(tokio::task::spawn_local(async move {
+            drop(future.await);
+        }));
+    }
+}

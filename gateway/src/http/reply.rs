@@ -1,0 +1,223 @@
+//! Words for the client: receipts, problems, and the status of a batch. The table of codes lives in
+//! [`crate::problem`]; here it only gets its wire form (RFC 9457 and design of receipts in `README.md`).
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
+
+use crate::pipeline::{Answer, Ending, Receipt};
+use crate::problem::{Code, Outcome, Problem};
+
+/// How long a client that was refused for our reasons should wait, in seconds.
+const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");
+
+/// The answer to an ingest request.
+pub fn answer(answer: &Answer) -> Response<Body> {
+    let mut out = Vec::with_capacity(512 * answer.endings.len().max(1));
+    match (answer.batch, answer.endings.as_slice()) {
+        (false, [Ending::Refused(refused)]) => return problem(refused),
+        (false, [ending]) => write_ending(&mut out, ending),
+        (_, endings) => {
+            out.extend_from_slice(b"{\"results\":[");
+            for (index, ending) in endings.iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                write_ending(&mut out, ending);
+            }
+            out.extend_from_slice(b"]}");
+        }
+    }
+    let status = if answer.batch { batch_status(&answer.endings) } else { single_status(&answer.endings) };
+    let mut response = json(status, "application/json", out);
+    if status.is_server_error() {
+        response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_S);
+    }
+    response
+}
+
+/// An error that answers a whole request.
+pub fn problem(problem: &Problem) -> Response<Body> {
+    let mut out = Vec::with_capacity(256);
+    write_problem(&mut out, problem);
+    let status = StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = json(status, "application/problem+json", out);
+    if problem.code.retryable() {
+        response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_S);
+    }
+    response
+}
+
+/// A body of JSON under a status.
+pub fn json(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Response<Body> {
+    let mut response = Response::new(Body::from(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+fn single_status(endings: &[Ending]) -> StatusCode {
+    endings.first().map_or(StatusCode::OK, |ending| {
+        StatusCode::from_u16(ending_status(ending)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    })
+}
+
+fn ending_status(ending: &Ending) -> u16 {
+    match ending {
+        Ending::Stored(_) => 201,
+        Ending::Dropped(_) => 200,
+        Ending::Refused(problem) => problem.code.status(),
+    }
+}
+
+/// 200 if all ended well, 207 if some did; else the one status they share, 422 if all are the client's
+/// fault, 503 otherwise.
+fn batch_status(endings: &[Ending]) -> StatusCode {
+    let statuses = || endings.iter().map(ending_status);
+    let well = statuses().filter(|status| *status < 300).count();
+    let status = if well == endings.len() {
+        200
+    } else if well > 0 {
+        207
+    } else if let Some(shared) = statuses().next().filter(|first| statuses().all(|status| status == *first)) {
+        shared
+    } else if statuses().all(|status| status < 500) {
+        422
+    } else {
+        503
+    };
+    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+fn write_ending(out: &mut Vec<u8>, ending: &Ending) {
+    match ending {
+        Ending::Stored(receipt) => write_receipt(out, receipt),
+        Ending::Dropped(dropped) => {
+            out.extend_from_slice(b"{\"id\":");
+            write_string(out, &dropped.id);
+            out.extend_from_slice(b",\"route\":");
+            write_string(out, &dropped.route);
+            out.extend_from_slice(b",\"outcome\":\"dropped\",\"plugin\":");
+            write_string(out, &dropped.plugin);
+            if let Some(reason) = &dropped.reason {
+                out.extend_from_slice(b",\"reason\":");
+                write_string(out, reason);
+            }
+            out.push(b'}');
+        }
+        Ending::Refused(problem) => {
+            out.extend_from_slice(b"{\"problem\":");
+            write_problem(out, problem);
+            out.push(b'}');
+        }
+    }
+}
+
+fn write_receipt(out: &mut Vec<u8>, receipt: &Receipt) {
+    let mut number = itoa::Buffer::new();
+    let texts = [
+        ("{\"id\":", receipt.id.as_ref()),
+        (",\"source\":", receipt.source.as_ref()),
+        (",\"type\":", receipt.event_type.as_ref()),
+        (",\"route\":", receipt.route.as_ref()),
+        (",\"topic\":", receipt.topic.as_ref()),
+    ];
+    for (name, text) in texts {
+        out.extend_from_slice(name.as_bytes());
+        write_string(out, text);
+    }
+    out.extend_from_slice(b",\"partition\":");
+    out.extend_from_slice(number.format(receipt.partition).as_bytes());
+    out.extend_from_slice(b",\"offset\":");
+    match receipt.offset {
+        Some(offset) => out.extend_from_slice(number.format(offset).as_bytes()),
+        None => out.extend_from_slice(b"null"),
+    }
+    out.extend_from_slice(b",\"key\":");
+    match &receipt.partition_key {
+        Some(key) => write_string(out, key),
+        None => out.extend_from_slice(b"null"),
+    }
+    out.extend_from_slice(b",\"schema\":");
+    match &receipt.schema {
+        Some(schema) => out.extend_from_slice(schema.receipt().as_bytes()),
+        None => out.extend_from_slice(b"null"),
+    }
+    out.extend_from_slice(b",\"plugins\":");
+    out.extend_from_slice(receipt.plugins.as_bytes());
+    out.extend_from_slice(b",\"outcome\":\"stored\",\"duplicate\":false}");
+}
+
+fn write_problem(out: &mut Vec<u8>, problem: &Problem) {
+    let code = problem.code;
+    let outcome = if code.outcome() == Outcome::Failed { "not-stored" } else { code.outcome().name() };
+    let mut number = itoa::Buffer::new();
+    out.extend_from_slice(b"{\"type\":\"/problems/");
+    out.extend_from_slice(code.name().as_bytes());
+    out.extend_from_slice(b"\",\"title\":");
+    write_string(out, code.title());
+    out.extend_from_slice(b",\"status\":");
+    out.extend_from_slice(number.format(code.status()).as_bytes());
+    out.extend_from_slice(b",\"detail\":");
+    write_string(out, &problem.detail);
+    for (name, text) in [(",\"code\":", code.name()), (",\"outcome\":", outcome)] {
+        out.extend_from_slice(name.as_bytes());
+        write_string(out, text);
+    }
+    if !problem.violations.is_empty() {
+        out.extend_from_slice(b",\"errors\":");
+        serde_json::to_writer(&mut *out, &problem.violations).expect("a Vec takes every write");
+    }
+    out.push(b'}');
+}
+
+/// A JSON string (RFC 8259 §7); most need no escape.
+fn write_string(out: &mut Vec<u8>, text: &str) {
+    if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    } else {
+        serde_json::to_writer(out, text).expect("a Vec takes every write");
+    }
+}
+
+/// The answer to a path that does not exist.
+pub fn not_found() -> Response<Body> {
+    problem(&Problem::new(Code::NotFound, "see README.md for the paths"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: Code) -> Ending {
+        Ending::Refused(Problem::new(code, ""))
+    }
+
+    #[test]
+    fn a_batch_has_one_status() {
+        let (bad, too_large) = (Code::SchemaViolation, Code::EventTooLarge);
+        let cases: [(&[Code], u16); 5] = [
+            (&[], 200),
+            (&[bad, bad], 422),
+            (&[too_large, too_large], 413),
+            (&[bad, too_large], 422),
+            (&[bad, Code::KafkaUnavailable], 503),
+        ];
+        for (codes, status) in cases {
+            let endings: Vec<_> = codes.iter().map(|code| refused(*code)).collect();
+            assert_eq!(batch_status(&endings).as_u16(), status, "{codes:?}");
+        }
+    }
+
+    #[test]
+    fn strings_are_escaped_when_they_must() {
+        for text in ["", "plain", "q\"uote", "back\\slash", "line\nbreak", "é✓", "\u{1}"] {
+            let mut out = Vec::new();
+            write_string(&mut out, text);
+            assert_eq!(serde_json::from_slice::<String>(&out).expect("valid JSON"), text);
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The workers: a current-thread runtime per core, each with its own connections, and the acceptor that
+//! hands every new connection to the least loaded. A request never changes its thread.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::LocalSet;
+
+use super::connection;
+use super::{Edge, Limits};
+
+/// Connections that may wait for one worker.
+const HANDOVER_MAX: usize = 1024;
+
+/// The running workers.
+#[derive(Debug)]
+pub struct Workers {
+    workers: Vec<Running>,
+    open: Arc<AtomicUsize>,
+    connections_max: usize,
+    started: Instant,
+}
+
+#[derive(Debug)]
+struct Running {
+    connections: Mutex<Option<mpsc::Sender<std::net::TcpStream>>>,
+    load: Arc<AtomicUsize>,
+    /// Milliseconds since the start, written by the worker's own loop.
+    beat_ms: Arc<AtomicU64>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Counts a connection for as long as it lives.
+struct Counted(Arc<AtomicUsize>, Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.1.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Workers {
+    /// Starts `count` workers. `edge` runs once on each of them, because what it makes belongs to its thread.
+    pub fn start<F>(count: usize, limits: Limits, stop: &watch::Receiver<bool>, edge: F) -> io::Result<Self>
+    where
+        F: Fn() -> Rc<Edge> + Clone + Send + 'static,
+    {
+        let (open, started) = (Arc::new(AtomicUsize::new(0)), Instant::now());
+        let start = |index| {
+            let (connections, receiver) = mpsc::channel(HANDOVER_MAX);
+            let (load, beat_ms) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicU64::new(0)));
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build()?;
+            let (edge, stop) = (edge.clone(), stop.clone());
+            let counters = (Arc::clone(&load), Arc::clone(&open));
+            let beat = beat(started, Arc::clone(&beat_ms));
+            let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+                let work = async move {
+                    let beating = tokio::task::spawn_local(beat);
+                    run(receiver, edge(), limits, stop, counters).await;
+                    beating.abort();
+                };
+                LocalSet::new().block_on(&runtime, work);
+            })?;
+            let connections = Mutex::new(Some(connections));
+            Ok(Running { connections, load, beat_ms, thread: Mutex::new(Some(thread)) })
+        };
+        let workers = (0..count.max(1)).map(start).collect::<io::Result<_>>()?;
+        Ok(Workers { workers, open, connections_max: limits.connections_max, started })
+    }
+
+    /// Whether a worker's loop has not turned for so long.
+    pub fn stalled(&self, limit: Duration) -> bool {
+        let now_ms = millis(self.started.elapsed());
+        let limit_ms = millis(limit);
+        self.workers
+            .iter()
+            .any(|worker| now_ms.saturating_sub(worker.beat_ms.load(Ordering::Relaxed)) > limit_ms)
+    }
+
+    /// Open connections over all workers.
+    pub fn connections(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Accepts until `stop`; then takes what the kernel had already accepted, and closes the listener.
+    pub async fn accept(&self, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+        loop {
+            if self.connections() >= self.connections_max {
+                tracing::warn!(connections_max = self.connections_max, "no more connections for now");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => break,
+                accepted = listener.accept() => self.hand_over(accepted).await,
+            }
+        }
+        while let Ok(accepted) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
+            self.hand_over(accepted).await;
+        }
+    }
+
+    async fn hand_over(&self, accepted: io::Result<(TcpStream, SocketAddr)>) {
+        let stream = accepted.and_then(|(stream, _)| {
+            stream.set_nodelay(true)?;
+            stream.into_std()
+        });
+        match stream {
+            Ok(stream) => {
+                let least = self.workers.iter().min_by_key(|worker| worker.load.load(Ordering::Relaxed));
+                let Some(worker) = least else { return };
+                worker.load.fetch_add(1, Ordering::Relaxed);
+                self.open.fetch_add(1, Ordering::Relaxed);
+                let connections = worker.connections.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let Some(connections) = connections else { return };
+                if connections.send(stream).await.is_err() {
+                    tracing::error!("a worker is gone");
+                }
+            }
+            Err(error) => {
+                // Out of file descriptors, most likely: waiting lets connections end.
+                tracing::warn!(%error, "cannot accept");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+
+    /// Lets every worker finish its requests, and waits for it. Blocks; the workers know their time limit.
+    pub fn close(&self) {
+        let take = |worker: &Running| {
+            drop(worker.connections.lock().unwrap_or_else(PoisonError::into_inner).take());
+            worker.thread.lock().unwrap_or_else(PoisonError::into_inner).take()
+        };
+        let threads: Vec<_> = self.workers.iter().filter_map(take).collect();
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a worker panicked");
+            }
+        }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+async fn beat(started: Instant, beat_ms: Arc<AtomicU64>) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        ticks.tick().await;
+        beat_ms.store(millis(started.elapsed()), Ordering::Relaxed);
+    }
+}
+
+async fn run(
+    mut connections: mpsc::Receiver<std::net::TcpStream>,
+    edge: Rc<Edge>,
+    limits: Limits,
+    mut stop: watch::Receiver<bool>,
+    (load, open): (Arc<AtomicUsize>, Arc<AtomicUsize>),
+) {
+    let graceful = GracefulShutdown::new();
+    let draining = tokio::task::spawn_local({
+        let worker = Rc::clone(&edge.worker);
+        async move { worker.drain().await }
+    });
+    while let Some(stream) = connections.recv().await {
+        let counted = Counted(Arc::clone(&load), Arc::clone(&open));
+        let Ok(stream) = TcpStream::from_std(stream) else { continue };
+        let edge = Rc::clone(&edge);
+        let answer = move |request| Rc::clone(&edge).answer(request);
+        let served = connection::serve(stream, answer, limits, graceful.watcher());
+        drop(tokio::task::spawn_local(async move {
+            served.await;
+            drop(counted);
+        }));
+    }
+    // The acceptor is done, so no connection is left behind; each now finishes the request it is in.
+    drop(stop.wait_for(|stop| *stop).await);
+    let limit = Duration::from_millis(limits.shutdown_timeout_ms / 2);
+    if tokio::time::timeout(limit, graceful.shutdown()).await.is_err() {
+        tracing::warn!("connections were cut at the end of the shutdown time");
+    }
+    edge.worker.idle(limit).await;
+    draining.abort();
+}

@@ -1,0 +1,307 @@
+//! Records to Kafka, idempotent and acknowledged by all in-sync replicas. The topic, the partition and the
+//! headers were decided before; this file hands over, reports back, and replaces a producer that died.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::{Header, Message, OwnedHeaders};
+use rdkafka::producer::{
+    BaseRecord, DeliveryResult, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer,
+};
+
+use super::delivery::{Report, Slot};
+use super::partitioner::murmur2_partition;
+use super::sys::{Persistence, persistence};
+use crate::problem::Code;
+
+/// How often partition counts are asked for again, and how long a producer that lost Kafka waits to retry.
+const METADATA_INTERVAL: Duration = Duration::from_secs(10);
+const METADATA_RETRY: Duration = Duration::from_millis(250);
+const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A record to be produced, borrowed from the chunk it was made in.
+#[derive(Debug)]
+pub struct Outgoing<'a> {
+    /// The topic.
+    pub topic: &'a str,
+    /// The partition, from [`Producer::partition`].
+    pub partition: i32,
+    /// The record key.
+    pub key: Option<&'a str>,
+    /// Headers in order.
+    pub headers: &'a [(&'a str, &'a [u8])],
+    /// The record value.
+    pub value: &'a [u8],
+    /// The record timestamp, Unix time.
+    pub time_ms: i64,
+}
+
+/// The one producer of this process.
+#[derive(Debug)]
+pub struct Producer {
+    shared: Arc<Shared>,
+    keeper: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Shared {
+    config: ClientConfig,
+    client: ArcSwap<ThreadedProducer<Context>>,
+    state: Arc<State>,
+    topics: Vec<Arc<str>>,
+    partitions: ArcSwap<HashMap<Arc<str>, Partitions>>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Producer").field("topics", &self.topics).finish_non_exhaustive()
+    }
+}
+
+/// What the keeper thread is told.
+#[derive(Debug, Default)]
+struct State {
+    fatal: AtomicBool,
+    stopping: AtomicBool,
+    wake: (Mutex<()>, Condvar),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Partitions {
+    /// The topic has so many.
+    Count(i32),
+    /// Kafka says that there is no such topic.
+    Missing,
+}
+
+impl Producer {
+    /// Starts a producer for these topics; Kafka need not be there yet. Fails on a setting that librdkafka
+    /// refuses.
+    pub fn start(config: ClientConfig, topics: Vec<Arc<str>>) -> KafkaResult<Self> {
+        let state = Arc::new(State::default());
+        let client = create(&config, &state)?;
+        let shared = Arc::new(Shared {
+            config,
+            client: ArcSwap::from_pointee(client),
+            state,
+            topics,
+            partitions: ArcSwap::default(),
+        });
+        let keeper = std::thread::Builder::new().name("kafka-keeper".into()).spawn({
+            let shared = Arc::clone(&shared);
+            move || shared.keep()
+        });
+        let keeper = keeper.map_err(|error| KafkaError::ClientCreation(error.to_string()))?;
+        Ok(Producer { shared, keeper: Mutex::new(Some(keeper)) })
+    }
+
+    /// Whether every topic's partitions are known, which is whether Kafka was reached.
+    pub fn ready(&self) -> bool {
+        let known = self.shared.partitions.load();
+        self.shared.topics.iter().all(|topic| matches!(known.get(topic), Some(Partitions::Count(_))))
+    }
+
+    /// The partition of a record: by key as the Java client would, without a key the same one for everyone
+    /// for a linger's time, so that unkeyed records share batches.
+    pub fn partition(&self, topic: &str, key: Option<&str>, time_ms: i64) -> Result<i32, Code> {
+        match self.shared.partitions.load().get(topic) {
+            Some(Partitions::Count(count)) => Ok(match key {
+                Some(key) => murmur2_partition(key.as_bytes(), *count),
+                None => i32::try_from((time_ms / 4).rem_euclid(i64::from(*count))).unwrap_or(0),
+            }),
+            Some(Partitions::Missing) => Err(Code::TopicMissing),
+            None => Err(Code::KafkaUnavailable),
+        }
+    }
+
+    /// Hands a record to librdkafka; the slot gets its report, here if the queue refuses it.
+    pub fn enqueue(&self, record: &Outgoing<'_>, slot: Slot) {
+        let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
+        for (key, value) in record.headers {
+            headers = headers.insert(Header { key, value: Some(*value) });
+        }
+        let mut message = BaseRecord::with_opaque_to(record.topic, Box::new(slot))
+            .partition(record.partition)
+            .payload(record.value)
+            .headers(headers)
+            .timestamp(record.time_ms);
+        if let Some(key) = record.key {
+            message = message.key(key);
+        }
+        if let Err((error, message)) = self.shared.client.load().send(message) {
+            message.delivery_opaque.settle(Report::NotStored(refusal(&error)));
+        }
+    }
+
+    /// Records handed over and not yet reported on.
+    pub fn in_flight(&self) -> i32 {
+        self.shared.client.load().in_flight_count()
+    }
+
+    /// Waits until everything is reported on, then gives up on the rest: their slots are settled as what
+    /// librdkafka knows of them. Ends the producer's thread.
+    pub fn stop(&self, timeout: Duration) {
+        self.shared.state.stop();
+        let client = self.shared.client.load_full();
+        if client.flush(timeout).is_err() {
+            tracing::error!(
+                records = client.in_flight_count(),
+                "stopped before Kafka acknowledged everything"
+            );
+            discard(&client);
+        }
+        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if keeper.is_some_and(|keeper| keeper.join().is_err()) {
+            tracing::error!("the producer's keeper thread panicked");
+        }
+    }
+}
+
+impl State {
+    fn notify(&self) {
+        drop(self.wake.0.lock().unwrap_or_else(PoisonError::into_inner));
+        self.wake.1.notify_all();
+    }
+
+    fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.notify();
+    }
+
+    fn urgent(&self) -> bool {
+        self.stopping.load(Ordering::Acquire) || self.fatal.load(Ordering::Acquire)
+    }
+
+    fn wait(&self, timeout: Duration) {
+        let guard = self.wake.0.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.wake.1.wait_timeout_while(guard, timeout, |()| !self.urgent()));
+    }
+}
+
+impl Shared {
+    fn keep(&self) {
+        while !self.state.stopping.load(Ordering::Acquire) {
+            if self.state.fatal.swap(false, Ordering::AcqRel) {
+                self.replace();
+            }
+            let complete = self.refresh();
+            self.state.wait(if complete { METADATA_INTERVAL } else { METADATA_RETRY });
+        }
+    }
+
+    /// A fatal error ends a librdkafka producer for good: settle what it held and go on with a new one.
+    fn replace(&self) {
+        tracing::error!("the Kafka producer met a fatal error and is replaced");
+        match create(&self.config, &self.state) {
+            Ok(fresh) => discard(&self.client.swap(Arc::new(fresh))),
+            Err(error) => {
+                tracing::error!(%error, "no new Kafka producer");
+                self.state.fatal.store(true, Ordering::Release);
+            }
+        }
+    }
+
+    /// Asks for every topic's partition count; true when all are known.
+    fn refresh(&self) -> bool {
+        let client = self.client.load_full();
+        let mut known = HashMap::clone(&self.partitions.load());
+        let started = Instant::now();
+        for topic in &self.topics {
+            if self.state.urgent() || started.elapsed() > 4 * METADATA_TIMEOUT {
+                return false;
+            }
+            match client.client().fetch_metadata(Some(topic), METADATA_TIMEOUT) {
+                Ok(metadata) => {
+                    let described = metadata.topics().iter().find(|described| described.name() == &**topic);
+                    let count = described.map_or(0, |described| described.partitions().len());
+                    let count = i32::try_from(count).unwrap_or(i32::MAX);
+                    let partitions = if count > 0 { Partitions::Count(count) } else { Partitions::Missing };
+                    if known.insert(Arc::clone(topic), partitions) != Some(partitions) {
+                        tracing::info!(%topic, ?partitions, "topic");
+                    }
+                }
+                Err(error) => tracing::warn!(%topic, %error, "no metadata from Kafka"),
+            }
+        }
+        let complete = self.topics.iter().all(|topic| matches!(known.get(topic), Some(Partitions::Count(_))));
+        self.partitions.store(Arc::new(known));
+        complete
+    }
+}
+
+fn create(config: &ClientConfig, state: &Arc<State>) -> KafkaResult<ThreadedProducer<Context>> {
+    config.create_with_context(Context { state: Arc::clone(state) })
+}
+
+/// Purges what a producer still holds, so that every slot gets its report before the producer is dropped.
+fn discard(client: &ThreadedProducer<Context>) {
+    client.purge(PurgeConfig::default().queue().inflight());
+    if let Err(error) = client.flush(Duration::from_secs(1)) {
+        tracing::error!(%error, "records left without a report");
+    }
+}
+
+struct Context {
+    state: Arc<State>,
+}
+
+impl ClientContext for Context {
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
+            self.state.fatal.store(true, Ordering::Release);
+            self.state.notify();
+        }
+        tracing::warn!(%error, reason, "kafka");
+    }
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error => {
+                tracing::error!(facility, message, "librdkafka");
+            }
+            RDKafkaLogLevel::Warning => tracing::warn!(facility, message, "librdkafka"),
+            _ => tracing::debug!(facility, message, "librdkafka"),
+        }
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = Box<Slot>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, slot: Box<Slot>) {
+        let report = match result {
+            Ok(message) => Report::Stored(Some(message.offset()).filter(|offset| *offset >= 0)),
+            Err((error, message)) => match persistence(message) {
+                Persistence::No => Report::NotStored(refusal(error)),
+                Persistence::Possibly => Report::Unknown,
+                Persistence::Yes => Report::Stored(None),
+            },
+        };
+        slot.settle(report);
+    }
+}
+
+/// Why a record that is certainly not in the log was refused.
+fn refusal(error: &KafkaError) -> Code {
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize) => {
+            Code::RecordTooLarge
+        }
+        Some(
+            RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::UnknownPartition,
+        ) => Code::TopicMissing,
+        Some(RDKafkaErrorCode::QueueFull) => Code::Overloaded,
+        _ => Code::KafkaUnavailable,
+    }
+}

@@ -1,0 +1,195 @@
+//! One chunk of a request on one worker, start to hand-over without a pause: parse, check, plugins, record.
+//! Its events borrow from the worker's arena and are gone when it ends; what lives on are drafts.
+
+use std::fmt;
+use std::mem;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use bumpalo::Bump;
+
+use super::outcome::advice;
+use super::{Draft, Ending, Receipt, Request, Shape, Shared};
+use crate::event::{Event, Headers, Parser, RawEvent};
+use crate::kafka::delivery::Delivery;
+use crate::kafka::producer::Outgoing;
+use crate::metrics::{RouteMetrics, Stage};
+use crate::plugin::WorkerChains;
+use crate::problem::{Code, Problem};
+use crate::route::{Edits, Record, Route, Template, lookup_keys_header};
+use crate::schema::{Unmatched, ValidEvent};
+
+/// An arena that grew past this is given back.
+const ARENA_BYTES_KEPT: usize = 4 << 20;
+
+/// What the chunks of one request have in common.
+pub(super) struct Job<'r> {
+    pub(super) route: &'r Arc<Route>,
+    pub(super) shape: Shape,
+    pub(super) headers: &'r Headers,
+    pub(super) time: SystemTime,
+    pub(super) delivery: &'r Arc<Delivery>,
+    pub(super) metrics: &'r RouteMetrics,
+}
+
+/// A worker's buffers and plugin instances.
+pub(super) struct Bench {
+    arena: Bump,
+    pub(super) parser: Parser,
+    pub(super) chains: WorkerChains,
+    pub(super) subject: String,
+}
+
+impl fmt::Debug for Bench {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bench").field("arena_bytes", &self.arena.allocated_bytes()).finish_non_exhaustive()
+    }
+}
+
+/// An event on its way through a chunk.
+pub(super) struct Passing<'a> {
+    pub(super) event: ValidEvent<'a>,
+    pub(super) edits: Edits,
+}
+
+/// Either still on its way or ended.
+pub(super) type Step<'a> = Result<Passing<'a>, Draft>;
+
+impl Bench {
+    pub(super) fn new(shared: &Shared) -> Self {
+        Bench {
+            arena: Bump::new(),
+            parser: Parser::new(shared.limits),
+            chains: shared.chains.for_worker(),
+            subject: String::new(),
+        }
+    }
+
+    /// The route of a CloudEvent that came without one in its path.
+    pub(super) fn match_route(
+        &mut self,
+        shared: &Shared,
+        request: &Request,
+        events: &[RawEvent],
+    ) -> Result<Arc<Route>, Problem> {
+        let arena = Bump::new();
+        let raw = events.first().ok_or_else(|| Problem::new(Code::InvalidJson, "the body is empty"))?;
+        let event = self.parser.structured(&arena, raw, &request.headers)?;
+        shared.routes.matching(event.attributes()).cloned()
+    }
+
+    /// Takes one chunk as far as it goes without Kafka's word; adds one draft for each of its events.
+    pub(super) fn work(
+        &mut self,
+        shared: &Shared,
+        job: &Job<'_>,
+        chunk: &[RawEvent],
+        drafts: &mut Vec<Draft>,
+    ) {
+        let arena = mem::take(&mut self.arena);
+        let started = Instant::now();
+        let mut steps: Vec<Step<'_>> = chunk.iter().map(|raw| self.check(&arena, shared, job, raw)).collect();
+        let checked = Instant::now();
+        job.metrics.took(Stage::Check, checked - started);
+        if self.chains.has_plugins(&job.route.name) {
+            super::plugins::run(self, &arena, shared, job, &mut steps);
+            job.metrics.took(Stage::Plugin, checked.elapsed());
+        }
+        for step in steps {
+            let draft = match step {
+                Ok(passing) => self.hand_over(shared, job, passing, drafts.len()),
+                Err(draft) => draft,
+            };
+            drafts.push(draft);
+        }
+        self.give_back(arena);
+    }
+
+    fn check<'a>(&mut self, arena: &'a Bump, shared: &Shared, job: &Job<'a>, raw: &RawEvent) -> Step<'a> {
+        let parsed = match job.shape {
+            Shape::Plain => self.parser.plain(arena, raw, job.headers, &job.route.rules),
+            Shape::Structured => self.parser.structured(arena, raw, job.headers),
+        };
+        let event = parsed.map_err(refused)?;
+        let valid = match_schema(shared, event, job.route.subject.as_ref(), &mut self.subject)?;
+        Ok(Passing { event: valid, edits: Edits::default() })
+    }
+
+    fn hand_over(&mut self, shared: &Shared, job: &Job<'_>, passing: Passing<'_>, index: usize) -> Draft {
+        let lookup_keys = lookup_keys_header(&passing.edits.lookup_keys);
+        let seen_by = self.chains.seen_by(&job.route.name);
+        let record = Record::new(job.route, &passing.event, &passing.edits, &seen_by.header, &lookup_keys);
+        let time_ms = job.time.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as i64);
+        let partition = match shared.producer.partition(record.topic, record.partition_key, time_ms) {
+            Ok(partition) => partition,
+            Err(code) => return refused(Problem::new(code, advice(code))),
+        };
+        let outgoing = Outgoing {
+            topic: record.topic,
+            partition,
+            key: record.partition_key,
+            headers: &record.headers,
+            value: record.value,
+            time_ms,
+        };
+        shared.producer.enqueue(&outgoing, job.delivery.slot(index));
+        let attributes = passing.event.event().attributes();
+        let receipt = Receipt {
+            id: attributes.id.into(),
+            source: attributes.source.into(),
+            event_type: attributes.event_type.into(),
+            route: Arc::clone(&job.route.name),
+            topic: Arc::clone(record.topic),
+            partition,
+            offset: None,
+            partition_key: record.partition_key.map(Into::into),
+            schema: passing.event.schema().cloned(),
+            plugins: Arc::clone(&seen_by.receipt),
+        };
+        Draft::Sent(receipt)
+    }
+
+    fn give_back(&mut self, mut arena: Bump) {
+        if arena.allocated_bytes() <= ARENA_BYTES_KEPT {
+            arena.reset();
+            self.arena = arena;
+        }
+    }
+}
+
+/// Checks an event against its route's subject, if the route names one.
+pub(super) fn match_schema<'a>(
+    shared: &Shared,
+    event: Event<'a>,
+    template: Option<&Template>,
+    subject: &mut String,
+) -> Result<ValidEvent<'a>, Draft> {
+    let Some(template) = template else {
+        return Ok(ValidEvent::without_schema(event));
+    };
+    let filled = template.fill(event.attributes(), subject);
+    check_subject(shared, event, filled)
+}
+
+/// Checks an event against a subject of the registry.
+pub(super) fn check_subject<'a>(
+    shared: &Shared,
+    event: Event<'a>,
+    subject: Option<&str>,
+) -> Result<ValidEvent<'a>, Draft> {
+    let schema = subject.and_then(|subject| shared.schemas.subject(subject)).ok_or_else(|| {
+        let named = subject.unwrap_or("(an attribute of the subject is absent)");
+        refused(Problem::new(Code::UnknownSchema, format!("the registry has no subject `{named}`")))
+    })?;
+    ValidEvent::check(event, schema).map_err(|unmatched| match unmatched {
+        Unmatched::NotJson => {
+            refused(Problem::new(Code::UnsupportedMediaType, "this route's schema asks for JSON data"))
+        }
+        Unmatched::Violation(schema, data) => Draft::Violation(schema, data),
+    })
+}
+
+/// The draft of an event that ends with a problem.
+pub(super) fn refused(problem: Problem) -> Draft {
+    Draft::Ended(Ending::Refused(problem))
+}

@@ -1,0 +1,141 @@
+//! How the events of one request ended, counted exactly once each. Who is dropped with events unsettled has
+//! lost them, and says so: that is a defect of ours and an alert.
+
+use std::sync::Arc;
+
+use super::Ending;
+use crate::metrics::RouteMetrics;
+use crate::problem::{Code, Outcome, Problem};
+use crate::schema::Schema;
+
+/// What a client gets for an event that is in Kafka.
+#[derive(Debug)]
+pub struct Receipt {
+    /// The event's id.
+    pub id: Box<str>,
+    /// Its source.
+    pub source: Box<str>,
+    /// Its type.
+    pub event_type: Box<str>,
+    /// The route that took it.
+    pub route: Arc<str>,
+    /// Where the record is.
+    pub topic: Arc<str>,
+    /// Where in the topic.
+    pub partition: i32,
+    /// Where in the partition; `None` when Kafka did not tell (a de-duplicated resend).
+    pub offset: Option<i64>,
+    /// The record key.
+    pub partition_key: Option<Box<str>>,
+    /// The schema that the event matches.
+    pub schema: Option<Arc<Schema>>,
+    /// The plugins that saw it, as a JSON array.
+    pub plugins: Arc<str>,
+}
+
+/// An event that a plugin decided not to store.
+#[derive(Debug)]
+pub struct Dropped {
+    /// The event's id.
+    pub id: Box<str>,
+    /// The route that took it.
+    pub route: Arc<str>,
+    /// Which plugin.
+    pub plugin: Arc<str>,
+    /// In the plugin's words.
+    pub reason: Option<Box<str>>,
+}
+
+/// The events of one request that have no outcome yet.
+#[derive(Debug)]
+pub struct InFlight {
+    metrics: Arc<RouteMetrics>,
+    unsettled: u64,
+}
+
+impl InFlight {
+    /// So many events came in.
+    pub fn new(metrics: Arc<RouteMetrics>, events: usize) -> Self {
+        metrics.events_in(events as u64);
+        InFlight { metrics, unsettled: events as u64 }
+    }
+
+    /// The metrics of the route they are counted under.
+    pub fn metrics(&self) -> &RouteMetrics {
+        &self.metrics
+    }
+
+    /// Counts how they ended.
+    pub fn settle(mut self, endings: &[Ending]) {
+        let stored = endings.iter().filter(|ending| matches!(ending, Ending::Stored(_))).count() as u64;
+        let dropped = endings.iter().filter(|ending| matches!(ending, Ending::Dropped(_))).count() as u64;
+        let refused = endings.iter().filter_map(|ending| match ending {
+            Ending::Refused(problem) => Some(problem.code),
+            Ending::Stored(_) | Ending::Dropped(_) => None,
+        });
+        refused.for_each(|code| self.metrics.ended_with(code));
+        for (outcome, events) in [(Outcome::Stored, stored), (Outcome::Dropped, dropped)] {
+            if events > 0 {
+                self.metrics.ended(outcome, events);
+            }
+        }
+        self.unsettled = self.unsettled.saturating_sub(endings.len() as u64);
+    }
+
+    /// Counts all of them under one code, for a request that failed as a whole.
+    pub fn refuse(mut self, problem: Problem) -> Problem {
+        (0..self.unsettled).for_each(|_| self.metrics.ended_with(problem.code));
+        self.unsettled = 0;
+        problem
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if self.unsettled > 0 {
+            tracing::error!(events = self.unsettled, "events ended without an outcome");
+            self.metrics.ended(Outcome::Lost, self.unsettled);
+        }
+    }
+}
+
+/// The answer for a record by what Kafka reported.
+pub fn by_report(receipt: Receipt, report: crate::kafka::delivery::Report) -> Ending {
+    use crate::kafka::delivery::Report;
+    match report {
+        Report::Stored(offset) => Ending::Stored(Receipt { offset, ..receipt }),
+        Report::NotStored(code) => Ending::Refused(Problem::new(code, advice(code))),
+        Report::Unknown => {
+            Ending::Refused(Problem::new(Code::DeliveryUnknown, advice(Code::DeliveryUnknown)))
+        }
+    }
+}
+
+/// What to do about a record that Kafka did not take.
+pub fn advice(code: Code) -> &'static str {
+    match code {
+        Code::TopicMissing => "the operator creates it with `weir topics create`",
+        Code::RecordTooLarge => "raise the topic's max.message.bytes or send smaller events",
+        Code::DeliveryUnknown => "send it again with the same source and id",
+        _ => "send it again in a moment",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Metrics;
+
+    #[test]
+    fn an_event_without_an_ending_is_lost_and_counted() {
+        let metrics = Metrics::new().expect("registers");
+        let in_flight = InFlight::new(metrics.route("r"), 2);
+        in_flight.settle(&[Ending::Refused(Problem::new(Code::InvalidJson, ""))]);
+        let text = String::from_utf8(metrics.render()).expect("text");
+        assert!(text.contains(r#"weir_events_out_total{code="",outcome="lost",route="r"} 1"#), "{text}");
+        assert!(
+            text.contains(r#"weir_events_out_total{code="invalid-json",outcome="refused",route="r"} 1"#),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,115 @@
+//! The metrics of plugins, the host's and those plugins make themselves. Labels are plugins' names from the
+//! config and names that a cap bounds; nothing of an event.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
+
+/// The longest name of a plugin's own counter.
+const NAME_BYTES_MAX: usize = 64;
+
+/// All plugins' metrics, registered once per process.
+#[derive(Clone, Debug)]
+pub struct Counters {
+    events: IntCounterVec,
+    calls: IntCounterVec,
+    discarded: IntCounterVec,
+    own_counters: IntCounterVec,
+    own_histograms: HistogramVec,
+}
+
+impl Counters {
+    /// Registers the metrics.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let counter = |name: &str, help: &str, labels: &[&str]| {
+            let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(counter.clone())).map(|()| counter)
+        };
+        let own = HistogramOpts::new("weir_plugin_own_histogram", "Values that plugins observe, by plugin and name.");
+        let own_histograms = HistogramVec::new(own, &["plugin", "name"])?;
+        registry.register(Box::new(own_histograms.clone()))?;
+        Ok(Counters {
+            events: counter("weir_plugin_events_total", "Events handed to a plugin, by plugin.", &["plugin"])?,
+            calls: counter("weir_plugin_calls_total", "Calls of a plugin, by how they ended.", &["plugin", "ending"])?,
+            discarded: counter(
+                "weir_plugin_discarded_total",
+                "What a plugin said beyond its limits, by plugin and what it was.",
+                &["plugin", "what"],
+            )?,
+            own_counters: counter("weir_plugin_own_total", "What plugins count, by plugin and name.", &["plugin", "name"])?,
+            own_histograms,
+        })
+    }
+
+    /// The handles of one plugin; `name` must come from the config.
+    pub(super) fn plugin(&self, name: &str, names_max: usize) -> Arc<PluginCounters> {
+        let ending = |ending: &str| self.calls.with_label_values(&[name, ending]);
+        let discarded = |what: &str| self.discarded.with_label_values(&[name, what]);
+        Arc::new(PluginCounters {
+            plugin: name.to_owned(),
+            all: self.clone(),
+            names_max,
+            names: Mutex::default(),
+            events: self.events.with_label_values(&[name]),
+            ended_well: ending("ok"),
+            discarded_lines: discarded("log-line"),
+            discarded_names: discarded("metric-name"),
+        })
+    }
+}
+
+/// The handles of one plugin, shared by all its instances.
+#[derive(Debug)]
+pub(super) struct PluginCounters {
+    plugin: String,
+    all: Counters,
+    names_max: usize,
+    names: Mutex<HashMap<(bool, String), Own>>,
+    pub(super) events: IntCounter,
+    pub(super) ended_well: IntCounter,
+    pub(super) discarded_lines: IntCounter,
+    pub(super) discarded_names: IntCounter,
+}
+
+/// A metric that a plugin made.
+#[derive(Clone, Debug)]
+pub(super) enum Own {
+    Counter(IntCounter),
+    Histogram(Histogram),
+}
+
+impl PluginCounters {
+    /// A call ended otherwise than well; `ending` is one of a fixed set.
+    pub(super) fn ended(&self, ending: &str) {
+        self.all.calls.with_label_values(&[&self.plugin, ending]).inc();
+    }
+
+    /// A metric by a name that the plugin chose; `None` if the name is bad or one too many.
+    pub(super) fn own(&self, is_counter: bool, name: &str) -> Option<Own> {
+        let labels = [&self.plugin, name];
+        // A map of handles is whole whatever happened to a thread that held it.
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (is_counter, name.chars().take(NAME_BYTES_MAX + 1).collect::<String>());
+        if let Some(own) = names.get(&key) {
+            return Some(own.clone());
+        }
+        if names.len() >= self.names_max || !is_metric_name(name) {
+            return None;
+        }
+        let own = if is_counter {
+            Own::Counter(self.all.own_counters.with_label_values(&labels))
+        } else {
+            Own::Histogram(self.all.own_histograms.with_label_values(&labels))
+        };
+        names.insert(key, own.clone());
+        Some(own)
+    }
+}
+
+fn is_metric_name(name: &str) -> bool {
+    let lower = |byte: u8| byte.is_ascii_lowercase();
+    name.len() <= NAME_BYTES_MAX
+        && name.bytes().next().is_some_and(lower)
+        && name.bytes().all(|byte| lower(byte) || byte.is_ascii_digit() || byte == b'_')
+}

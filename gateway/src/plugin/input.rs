@@ -1,0 +1,120 @@
+//! Events as columns: one arena, spans into it, and what each span holds. The buffers are kept from call to
+//! call; nothing is decided here.
+
+use std::ops::Range;
+
+use super::Source;
+use super::guest::Batch;
+use crate::event::document::Kind;
+use crate::event::{Selected, Selector};
+
+/// The offset of a span that holds nothing.
+const ABSENT: u32 = u32::MAX;
+/// More than this does not go into one call.
+const ARENA_BYTES_MAX: usize = 8 << 20;
+/// Arenas that grew beyond this are not kept.
+const ARENA_BYTES_KEPT: usize = 512 << 10;
+
+/// The arena would be larger than a call takes.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the fields and payloads of one call come to more than {ARENA_BYTES_MAX} bytes")]
+pub struct InputTooLarge;
+
+/// A batch in the making.
+#[derive(Debug, Default)]
+pub(super) struct Input {
+    pub(super) arena: Vec<u8>,
+    spans: Vec<u32>,
+    kinds: Vec<u8>,
+    times: Vec<u64>,
+    /// Always 0: this host names no schemas in its binding yet.
+    schemas: Vec<u32>,
+    stride: u32,
+}
+
+impl Input {
+    /// Fills the columns with these events.
+    pub(super) fn fill<S: Source + ?Sized>(
+        &mut self,
+        source: &S,
+        events: Range<usize>,
+        fields: &[Selector],
+        needs_payload: bool,
+    ) -> Result<(), InputTooLarge> {
+        self.clear();
+        self.stride = u32::try_from(fields.len() + 1).map_err(|_| InputTooLarge)?;
+        for event in events {
+            self.put(needs_payload.then(|| (8, source.payload(event))))?;
+            for selector in fields {
+                self.put(source.select(event, selector).map(wire))?;
+            }
+            self.times.push(source.time_ns(event));
+            self.schemas.push(0);
+        }
+        Ok(())
+    }
+
+    pub(super) fn events(&self) -> usize {
+        self.times.len()
+    }
+
+    pub(super) fn batch(&self) -> Batch<'_> {
+        Batch {
+            arena: &self.arena,
+            spans: &self.spans,
+            kinds: &self.kinds,
+            stride: self.stride,
+            times: &self.times,
+            schemas: &self.schemas,
+        }
+    }
+
+    fn put(&mut self, found: Option<(u8, &[u8])>) -> Result<(), InputTooLarge> {
+        let Some((kind, bytes)) = found else {
+            self.spans.extend_from_slice(&[ABSENT, 0]);
+            self.kinds.push(0);
+            return Ok(());
+        };
+        if self.arena.len() + bytes.len() > ARENA_BYTES_MAX {
+            return Err(InputTooLarge);
+        }
+        let narrow = |size: usize| u32::try_from(size).map_err(|_| InputTooLarge);
+        self.spans.extend_from_slice(&[narrow(self.arena.len())?, narrow(bytes.len())?]);
+        self.kinds.push(kind);
+        self.arena.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn clear(&mut self) {
+        if self.arena.capacity() > ARENA_BYTES_KEPT {
+            self.arena = Vec::new();
+        }
+        self.arena.clear();
+        self.spans.clear();
+        self.kinds.clear();
+        self.times.clear();
+        self.schemas.clear();
+    }
+}
+
+/// The contract's number for a value, and its bytes.
+fn wire(found: Selected<'_>) -> (u8, &[u8]) {
+    match found {
+        Selected::Text(text) => (1, text.as_bytes()),
+        Selected::Number(digits) if digits.iter().all(|byte| byte.is_ascii_digit() || *byte == b'-') => (2, digits),
+        Selected::Number(digits) => (3, digits),
+        Selected::Other(kind, source) => (number(kind), source),
+    }
+}
+
+fn number(kind: Kind) -> u8 {
+    match kind {
+        Kind::String => 1,
+        Kind::Integer => 2,
+        Kind::Float => 3,
+        Kind::Boolean => 4,
+        Kind::Null => 5,
+        Kind::Array => 6,
+        Kind::Object => 7,
+    }
+}

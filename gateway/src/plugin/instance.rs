@@ -1,0 +1,161 @@
+//! One warm instance of a plugin, owned by one worker. It calls and checks; what becomes of the events of a
+//! call that failed is the pipeline's to say.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use wasmtime::Trap;
+
+use super::guest::{Guest, GuestError, Output, Overrun};
+use super::input::{Input, InputTooLarge};
+use super::load::{Plugin, StartError};
+use super::output::{self, OutputError, Verdicts};
+use super::Source;
+
+/// Why a call failed, and with it every event of the batch. Nothing of the call was published.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// No instance could be started.
+    #[error("no instance: {0}")]
+    Start(#[from] StartError),
+    /// The batch is too large for a call.
+    #[error(transparent)]
+    Input(#[from] InputTooLarge),
+    /// A limit was met.
+    #[error("stopped: {0}")]
+    Overrun(#[from] Overrun),
+    /// The guest ran out of its stack.
+    #[error("stopped: it ran out of stack")]
+    Stack,
+    /// The guest broke down.
+    #[error("trapped: {0}")]
+    Trap(String),
+    /// The guest said that it cannot.
+    #[error("error {code}: {message}")]
+    Refused {
+        /// The contract's error code.
+        code: u32,
+        /// The guest's words.
+        message: String,
+    },
+    /// The answer is not usable.
+    #[error("bad answer: {0}")]
+    Output(#[from] OutputError),
+}
+
+impl CallError {
+    /// A word for metrics.
+    fn ending(&self) -> &'static str {
+        match self {
+            CallError::Start(_) => "start",
+            CallError::Input(_) => "input",
+            CallError::Overrun(Overrun::Deadline(_)) => "deadline",
+            CallError::Overrun(Overrun::Memory | Overrun::Table) => "memory",
+            CallError::Stack => "stack",
+            CallError::Trap(_) => "trap",
+            CallError::Refused { .. } => "error",
+            CallError::Output(_) => "output",
+        }
+    }
+}
+
+/// A plugin on one worker.
+pub struct Instance {
+    plugin: Arc<Plugin>,
+    /// Absent while poisoned: taken out before each call, put back after one that ended well.
+    guest: Option<Guest>,
+    input: Input,
+    output: Output,
+}
+
+impl Instance {
+    /// An instance that starts with its first call, or when it is warmed.
+    pub fn new(plugin: Arc<Plugin>) -> Self {
+        let output = Output { arena: Vec::new(), actions: Vec::new(), ops: Vec::new() };
+        Instance { plugin, guest: None, input: Input::default(), output }
+    }
+
+    /// Starts it before its first call.
+    pub fn warm(&mut self) -> Result<(), CallError> {
+        if self.guest.is_none() {
+            self.guest = Some(self.plugin.start()?);
+        }
+        Ok(())
+    }
+
+    /// What it is an instance of.
+    pub fn plugin(&self) -> &Arc<Plugin> {
+        &self.plugin
+    }
+
+    /// The slices of so many events that fit a call each.
+    pub fn batches(&self, events: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let max = self.plugin.batch_events_max();
+        (0..events).step_by(max).map(move |start| start..events.min(start + max))
+    }
+
+    /// Lets the plugin judge these events of `source`, in one call. After an error the next call starts a
+    /// new guest.
+    pub fn call<S: Source + ?Sized>(&mut self, source: &S, events: Range<usize>) -> Result<Verdicts<'_>, CallError> {
+        self.plugin.counters().events.inc_by(events.len() as u64);
+        let answered = self.run(source, events);
+        let plugin = &self.plugin;
+        let check = |()| Ok(output::check(&self.output, self.input.events(), &self.input.arena, plugin.rights())?);
+        let checked = answered.and_then(check);
+        match &checked {
+            Ok(_) => plugin.counters().ended_well.inc(),
+            Err(error) => plugin.counters().ended(error.ending()),
+        }
+        if matches!(checked, Err(CallError::Output(_))) {
+            self.guest = None;
+        }
+        checked
+    }
+
+    fn run<S: Source + ?Sized>(&mut self, source: &S, events: Range<usize>) -> Result<(), CallError> {
+        self.input.fill(source, events, self.plugin.fields(), self.plugin.needs_payload())?;
+        let mut guest = match self.guest.take() {
+            Some(guest) => guest,
+            None => self.plugin.start()?,
+        };
+        match guest.process(self.input.batch(), self.plugin.deadline()) {
+            Ok(Ok(output)) => {
+                guest.said().publish();
+                self.output = output;
+                self.guest = Some(guest);
+                Ok(())
+            }
+            Ok(Err(error)) => {
+                guest.said().publish_errors();
+                self.guest = Some(guest);
+                Err(refused(error))
+            }
+            Err(error) => {
+                guest.said().publish_errors();
+                Err(broken(&error))
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Instance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Instance").field("plugin", &self.plugin).finish_non_exhaustive()
+    }
+}
+
+fn refused(error: GuestError) -> CallError {
+    CallError::Refused { code: error.code, message: super::load::clipped(&error.message) }
+}
+
+/// What stopped a guest.
+pub(super) fn broken(error: &wasmtime::Error) -> CallError {
+    if let Some(overrun) = error.downcast_ref::<Overrun>() {
+        return CallError::Overrun(*overrun);
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::StackOverflow) => CallError::Stack,
+        Some(trap) => CallError::Trap(trap.to_string()),
+        None => CallError::Trap(super::load::clipped(&format!("{error:#}"))),
+    }
+}

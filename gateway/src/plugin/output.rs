@@ -1,0 +1,359 @@
+//! What a guest answered, checked: every count, span, text and pointer, and whether the plugin may ask for
+//! it. Nothing of an answer is used before all of it was checked.
+
+use std::str;
+use std::sync::Arc;
+
+use super::guest::Output;
+use crate::event::document::Pointer;
+
+/// Bit 31 of an opcode: the value is in the batch's arena.
+const IN_BATCH: u32 = 1 << 31;
+const ROW: usize = 6;
+const KEY_BYTES_MAX: usize = 512;
+const KIND_BYTES_MAX: usize = 32;
+const HEADER_NAME_BYTES_MAX: usize = 64;
+const HEADER_VALUE_BYTES_MAX: usize = 1 << 10;
+const POINTER_BYTES_MAX: usize = 512;
+const REASON_BYTES_MAX: usize = 256;
+/// An answer may be so many times as large as the batch, and so many bytes more.
+const GROWTH_MAX: usize = 4;
+const GROWTH_BYTES: usize = 64 << 10;
+
+/// What becomes of one event, by one plugin. Reasons are the plugin's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict<'a> {
+    /// It goes on, with its ops applied.
+    Pass,
+    /// It is not to be stored.
+    Drop(&'a str),
+    /// The client is at fault.
+    Refuse(&'a str),
+    /// It is to be kept aside.
+    DeadLetter(&'a str),
+    /// The plugin could not judge it.
+    Failed(&'a str),
+}
+
+/// One change that a plugin asks for; texts are within their limits, names and pointers well-formed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op<'a> {
+    /// The partition key; the last one wins.
+    SetPartitionKey(&'a str),
+    /// A further key that finds the event.
+    AddLookupKey {
+        /// `[a-z0-9_-]`.
+        kind: &'a str,
+        /// The key.
+        key: &'a str,
+    },
+    /// A record header that is not the gateway's own.
+    SetHeader {
+        /// In lower case.
+        name: &'a str,
+        /// Visible text.
+        value: &'a str,
+    },
+    /// Takes a header away.
+    RemoveHeader {
+        /// In lower case.
+        name: &'a str,
+    },
+    /// Sets one place of the data; the value is text, and whether it is JSON shows when the result is parsed.
+    JsonSet {
+        /// Where.
+        pointer: Pointer,
+        /// JSON text.
+        value: &'a [u8],
+    },
+    /// Removes one place of the data.
+    JsonRemove {
+        /// Where.
+        pointer: Pointer,
+    },
+    /// Replaces the data.
+    ReplacePayload(&'a [u8]),
+    /// One of the topics that the route allows; the last one wins.
+    SetTopic(&'a Arc<str>),
+}
+
+/// What is wrong with an answer.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OutputError {
+    /// Not one action per event.
+    #[error("it gave {actions} actions for {events} events")]
+    Actions {
+        /// How many it gave.
+        actions: usize,
+        /// How many were due.
+        events: usize,
+    },
+    /// More than a multiple of the input.
+    #[error("its answer has {bytes} bytes; {max} are allowed for this batch")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// Not whole rows.
+    #[error("its ops are not rows of six")]
+    Ragged,
+    /// Out of order, or for an event that is not there.
+    #[error("op {row} is for event {event}, out of order or out of the batch")]
+    Event {
+        /// Which row.
+        row: usize,
+        /// Which event it names.
+        event: u32,
+    },
+    /// More than `ops_per_event_max`.
+    #[error("event {event} has more than {max} ops")]
+    TooManyOps {
+        /// Which event.
+        event: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// A number without a meaning.
+    #[error("{what} {number} is not known to this host")]
+    Unknown {
+        /// Action or opcode.
+        what: &'static str,
+        /// The number.
+        number: u32,
+    },
+    /// Beyond the plugin's roles.
+    #[error("{what} is beyond its roles")]
+    Role {
+        /// The action or op.
+        what: &'static str,
+    },
+    /// A change to an event that does not pass.
+    #[error("event {event} is changed and yet does not pass")]
+    ChangedAndStopped {
+        /// Which event.
+        event: usize,
+    },
+    /// A span that is not within its arena, or the wrong bytes in it.
+    #[error("op {row}: the {what} {problem}")]
+    Value {
+        /// Which row.
+        row: usize,
+        /// Which of its values.
+        what: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+}
+
+/// What a plugin may answer with.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rights {
+    pub(super) filter: bool,
+    pub(super) key: bool,
+    pub(super) enrich: bool,
+    pub(super) topics: Vec<Arc<str>>,
+    pub(super) ops_per_event_max: usize,
+}
+
+/// A checked answer: for each event of the call a verdict and its ops, in order.
+#[derive(Debug)]
+pub struct Verdicts<'a> {
+    verdicts: Vec<Verdict<'a>>,
+    ops: Vec<Op<'a>>,
+    /// Where each event's ops end.
+    ends: Vec<usize>,
+}
+
+impl<'a> Verdicts<'a> {
+    /// How many events were judged.
+    pub fn len(&self) -> usize {
+        self.verdicts.len()
+    }
+
+    /// Whether there were none.
+    pub fn is_empty(&self) -> bool {
+        self.verdicts.is_empty()
+    }
+
+    /// Each event's verdict, and its ops if it passes.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (Verdict<'a>, &[Op<'a>])> {
+        self.verdicts.iter().enumerate().map(|(event, verdict)| {
+            let start = event.checked_sub(1).map_or(0, |before| self.ends[before]);
+            (*verdict, &self.ops[start..self.ends[event]])
+        })
+    }
+}
+
+/// Checks an answer for a batch of `events` over `batch_arena`.
+pub(super) fn check<'a>(
+    output: &'a Output,
+    events: usize,
+    batch_arena: &'a [u8],
+    rights: &'a Rights,
+) -> Result<Verdicts<'a>, OutputError> {
+    if output.actions.len() != events {
+        return Err(OutputError::Actions { actions: output.actions.len(), events });
+    }
+    let (bytes, max) = (output.arena.len(), GROWTH_MAX * batch_arena.len() + GROWTH_BYTES);
+    if bytes > max {
+        return Err(OutputError::TooLarge { bytes, max });
+    }
+    let (rows, rest) = output.ops.as_chunks::<ROW>();
+    if !rest.is_empty() {
+        return Err(OutputError::Ragged);
+    }
+    let mut checked =
+        Verdicts { verdicts: Vec::with_capacity(events), ops: Vec::with_capacity(rows.len()), ends: Vec::with_capacity(events) };
+    let mut next = 0;
+    for (event, action) in output.actions.iter().enumerate() {
+        let first = next;
+        let mut reason = "";
+        while let Some(row) = rows.get(next).filter(|row| row[0] as usize == event) {
+            if next - first == rights.ops_per_event_max {
+                return Err(OutputError::TooManyOps { event, max: rights.ops_per_event_max });
+            }
+            let row = Row { row: next, fields: row, own: &output.arena, batch: batch_arena };
+            match row.op(rights)? {
+                Asked::Op(op) => checked.ops.push(op),
+                Asked::Reason(text) => reason = text,
+            }
+            next += 1;
+        }
+        let verdict = verdict(*action, reason, rights)?;
+        let changed = checked.ops.len() > checked.ends.last().copied().unwrap_or(0);
+        if changed && verdict != Verdict::Pass {
+            return Err(OutputError::ChangedAndStopped { event });
+        }
+        checked.verdicts.push(verdict);
+        checked.ends.push(checked.ops.len());
+    }
+    match rows.get(next) {
+        None => Ok(checked),
+        Some(row) => Err(OutputError::Event { row: next, event: row[0] }),
+    }
+}
+
+fn verdict<'a>(action: u8, reason: &'a str, rights: &Rights) -> Result<Verdict<'a>, OutputError> {
+    match action {
+        0 => Ok(Verdict::Pass),
+        4 => Ok(Verdict::Failed(reason)),
+        1..=3 if !rights.filter => Err(OutputError::Role { what: "to stop an event" }),
+        1 => Ok(Verdict::Drop(reason)),
+        2 => Ok(Verdict::Refuse(reason)),
+        3 => Ok(Verdict::DeadLetter(reason)),
+        unknown => Err(OutputError::Unknown { what: "action", number: unknown.into() }),
+    }
+}
+
+enum Asked<'a> {
+    Op(Op<'a>),
+    Reason(&'a str),
+}
+
+/// One row with the arenas that its spans point into.
+struct Row<'r, 'a> {
+    row: usize,
+    fields: &'r [u32; ROW],
+    own: &'a [u8],
+    batch: &'a [u8],
+}
+
+impl<'a> Row<'_, 'a> {
+    fn op(&self, rights: &'a Rights) -> Result<Asked<'a>, OutputError> {
+        let opcode = self.fields[1] & !IN_BATCH;
+        let may = |right: bool, what| if right { Ok(()) } else { Err(OutputError::Role { what }) };
+        match opcode {
+            1 | 2 => may(rights.key, "to set a key")?,
+            3..=8 => may(rights.enrich, "to change an event")?,
+            _ => {}
+        }
+        Ok(Asked::Op(match opcode {
+            1 => Op::SetPartitionKey(self.key()?),
+            2 => Op::AddLookupKey { kind: self.kind()?, key: self.key()? },
+            3 => Op::SetHeader { name: self.header()?, value: self.header_value()? },
+            4 => Op::RemoveHeader { name: self.header()? },
+            5 => Op::JsonSet { pointer: self.pointer()?, value: self.text("value", usize::MAX)?.as_bytes() },
+            6 => Op::JsonRemove { pointer: self.pointer()? },
+            7 => Op::ReplacePayload(self.value()?),
+            8 => Op::SetTopic(self.topic(&rights.topics)?),
+            9 => return self.reason().map(Asked::Reason),
+            number => return Err(OutputError::Unknown { what: "opcode", number }),
+        }))
+    }
+
+    fn key(&self) -> Result<&'a str, OutputError> {
+        let key = self.text("key", KEY_BYTES_MAX)?;
+        if key.is_empty() { Err(self.wrong("key", "is empty")) } else { Ok(key) }
+    }
+
+    fn kind(&self) -> Result<&'a str, OutputError> {
+        let kind = self.name("kind", KIND_BYTES_MAX)?;
+        let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-';
+        if !kind.is_empty() && kind.bytes().all(fits) { Ok(kind) } else { Err(self.wrong("kind", "is not [a-z0-9_-]")) }
+    }
+
+    fn header(&self) -> Result<&'a str, OutputError> {
+        let name = self.name("header name", HEADER_NAME_BYTES_MAX)?;
+        let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
+        if name.is_empty() || !name.bytes().all(fits) {
+            return Err(self.wrong("header name", "is not a name in lower case"));
+        }
+        if name.starts_with("weir-") || name.starts_with("ce_") || name == "content-type" {
+            return Err(self.wrong("header name", "belongs to the gateway"));
+        }
+        Ok(name)
+    }
+
+    fn header_value(&self) -> Result<&'a str, OutputError> {
+        let value = self.text("header value", HEADER_VALUE_BYTES_MAX)?;
+        if value.chars().any(char::is_control) { Err(self.wrong("header value", "has control characters")) } else { Ok(value) }
+    }
+
+    fn pointer(&self) -> Result<Pointer, OutputError> {
+        let text = self.name("pointer", POINTER_BYTES_MAX)?;
+        text.parse().map_err(|_| self.wrong("pointer", "is not a JSON pointer"))
+    }
+
+    fn topic(&self, allowed: &'a [Arc<str>]) -> Result<&'a Arc<str>, OutputError> {
+        let name = self.text("topic", HEADER_VALUE_BYTES_MAX)?;
+        allowed.iter().find(|topic| &***topic == name).ok_or_else(|| self.wrong("topic", "is not in the route's `topics_allowed`"))
+    }
+
+    fn reason(&self) -> Result<&'a str, OutputError> {
+        let text = self.text("reason", usize::MAX)?;
+        let (kept, _) = text.split_at(text.floor_char_boundary(REASON_BYTES_MAX));
+        Ok(kept)
+    }
+
+    fn name(&self, what: &'static str, bytes_max: usize) -> Result<&'a str, OutputError> {
+        let bytes = span(self.own, self.fields[2], self.fields[3]).ok_or_else(|| self.wrong(what, "is outside its arena"))?;
+        self.utf8(what, bytes, bytes_max)
+    }
+
+    fn text(&self, what: &'static str, bytes_max: usize) -> Result<&'a str, OutputError> {
+        self.utf8(what, self.value()?, bytes_max)
+    }
+
+    fn value(&self) -> Result<&'a [u8], OutputError> {
+        let arena = if self.fields[1] & IN_BATCH == 0 { self.own } else { self.batch };
+        span(arena, self.fields[4], self.fields[5]).ok_or_else(|| self.wrong("value", "is outside its arena"))
+    }
+
+    fn utf8(&self, what: &'static str, bytes: &'a [u8], bytes_max: usize) -> Result<&'a str, OutputError> {
+        if bytes.len() > bytes_max {
+            return Err(self.wrong(what, "is too long"));
+        }
+        str::from_utf8(bytes).map_err(|_| self.wrong(what, "is not UTF-8"))
+    }
+
+    fn wrong(&self, what: &'static str, problem: &'static str) -> OutputError {
+        OutputError::Value { row: self.row, what, problem }
+    }
+}
+
+fn span(arena: &[u8], offset: u32, length: u32) -> Option<&[u8]> {
+    let start = usize::try_from(offset).ok()?;
+    arena.get(start..start.checked_add(usize::try_from(length).ok()?)?)
+}

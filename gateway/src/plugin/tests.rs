@@ -1,0 +1,300 @@
+//! The host over real guests: the two first plugins for what works, the rogue for what must not.
+//! `make plugins` builds them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::*;
+use crate::event::document::Kind;
+
+/// Events as lists of what selectors find in them.
+struct Events(Vec<Vec<(&'static str, &'static str)>>);
+
+impl Source for Events {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn select(&self, event: usize, selector: &Selector) -> Option<Selected<'_>> {
+        let selector = selector.to_string();
+        let (_, value) = self.0[event].iter().find(|(known, _)| *known == selector)?;
+        Some(match value.as_bytes() {
+            [b'0'..=b'9', ..] => Selected::Number(value.as_bytes()),
+            [b'{', ..] => Selected::Other(Kind::Object, value.as_bytes()),
+            _ => Selected::Text(value),
+        })
+    }
+
+    fn payload(&self, _: usize) -> &[u8] {
+        b"{}"
+    }
+
+    fn time_ns(&self, _: usize) -> u64 {
+        1
+    }
+}
+
+fn wasm(name: &str) -> Vec<u8> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/wasm32-unknown-unknown/plugin");
+    let path = folder.join(format!("{name}.wasm"));
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; `make plugins` builds it", path.display()))
+}
+
+struct TestHost {
+    host: Host,
+    registry: prometheus::Registry,
+    _folder: Folder,
+}
+
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+fn host() -> TestHost {
+    host_with(5)
+}
+
+fn host_with(deadline_ms: u64) -> TestHost {
+    let folder = Folder(std::env::temp_dir().join(format!("weir-plugins-{}", uuid::Uuid::now_v7())));
+    let settings = Settings { cache: folder.0.clone(), deadline_ms, ..Settings::default() };
+    let registry = prometheus::Registry::new();
+    let counters = Counters::new(&registry).expect("registers");
+    TestHost { host: Host::new(settings, Compiler::Here, counters).expect("starts"), registry, _folder: folder }
+}
+
+impl TestHost {
+    fn load(&self, name: &str, config_json: &str) -> Result<Arc<Plugin>, LoadError> {
+        let topics = [Arc::from("allowed")];
+        self.host.load_bytes(&wasm(name), &Use { name, config_json, topics_allowed: &topics })
+    }
+
+    fn instance(&self, name: &str, config_json: &str) -> Instance {
+        Instance::new(self.load(name, config_json).expect("loads"))
+    }
+
+    /// The value of a metric, found by its name and all of `labels` in its line.
+    fn metric(&self, name: &str, labels: &[&str]) -> u64 {
+        let text = prometheus::TextEncoder::new().encode_to_string(&self.registry.gather()).expect("encodes");
+        let mut lines = text.lines().filter(|line| line.starts_with(name) && labels.iter().all(|l| line.contains(l)));
+        let value = lines.next().and_then(|line| line.rsplit(' ').next()?.parse().ok());
+        value.unwrap_or_default()
+    }
+}
+
+const KEYS: &str = r#"{"keys": [{"kind": "user", "pointer": "/user/id"}, {"kind": "order", "pointer": "/order"}]}"#;
+
+fn users_and_orders() -> Events {
+    Events(vec![
+        vec![("data:/user/id", "u-1"), ("data:/order", "17")],
+        vec![("data:/order", "18")],
+        vec![("data:/order", "1.5")],
+        vec![],
+    ])
+}
+
+#[test]
+fn keys_come_back_without_a_copy_and_in_order() {
+    let host = host();
+    let mut instance = host.instance("entity_key", KEYS);
+    assert_eq!(&*instance.plugin().name, "entity-key");
+    let verdicts = instance.call(&users_and_orders(), 0..4).expect("is judged");
+    let lookup = |kind, key| Op::AddLookupKey { kind, key };
+    let judged: Vec<_> = verdicts.iter().collect();
+    assert_eq!(
+        judged,
+        [
+            (Verdict::Pass, &[Op::SetPartitionKey("u-1"), lookup("user", "u-1"), lookup("order", "17")][..]),
+            (Verdict::Pass, &[Op::SetPartitionKey("18"), lookup("order", "18")][..]),
+            (Verdict::Pass, &[][..]),
+            (Verdict::Pass, &[][..]),
+        ]
+    );
+    assert_eq!(host.metric("weir_plugin_events_total", &["entity_key"]), 4);
+}
+
+#[test]
+fn a_slice_of_the_events_is_judged_as_if_it_were_alone() {
+    let host = host();
+    let mut instance = host.instance("entity_key", KEYS);
+    let verdicts = instance.call(&users_and_orders(), 1..2).expect("is judged");
+    let ops: Vec<_> = verdicts.iter().map(|(_, ops)| ops.first().cloned()).collect();
+    assert_eq!(ops, [Some(Op::SetPartitionKey("18"))]);
+    assert_eq!(instance.batches(130).collect::<Vec<_>>(), [0..64, 64..128, 128..130]);
+    assert_eq!(instance.batches(0).count(), 0);
+}
+
+#[test]
+fn redacts_what_is_there() {
+    let host = host();
+    let config = r#"{"places": [{"pointer": "/card", "do": "remove"}, {"pointer": "/email", "do": "mask"}]}"#;
+    let mut instance = host.instance("redact", config);
+    let events = Events(vec![vec![("data:/card", "{}"), ("data:/email", "a@b")]]);
+    let verdicts = instance.call(&events, 0..1).expect("is judged");
+    let (verdict, ops) = verdicts.iter().next().expect("is there");
+    let pointer = |text: &str| text.parse().expect("is a pointer");
+    assert_eq!(verdict, Verdict::Pass);
+    let masked = Op::JsonSet { pointer: pointer("/email"), value: b"\"***\"" };
+    assert_eq!(ops, [masked, Op::JsonRemove { pointer: pointer("/card") }]);
+}
+
+#[test]
+fn the_file_says_what_it_is_without_being_run() {
+    let artifact = Artifact::open(&wasm("entity_key"), 1 << 20).expect("opens");
+    let said = artifact.description.expect("is described");
+    assert_eq!((said.name.as_str(), said.contract.as_str()), ("entity-key", "0.1.0"));
+    assert_eq!(artifact.digest.len(), 64);
+}
+
+#[test]
+fn the_chain_names_its_plugins() {
+    let host = host();
+    let plugin = host.load("entity_key", KEYS).expect("loads");
+    let chains = Chains::new([("orders".into(), vec![Arc::clone(&plugin)]), ("plain".into(), vec![])]);
+    let mut worker = chains.for_worker();
+    assert!(worker.has_plugins("orders") && !worker.has_plugins("plain"));
+    assert_eq!(worker.chain("orders").map_or(0, |chain| chain.instances().len()), 1);
+    assert_eq!(*worker.seen_by("orders").header, *format!("entity-key@0.1.0+sha256:{}", plugin.digest));
+    assert_eq!(&*worker.seen_by("plain").receipt, "[]");
+}
+
+/// Calls the rogue with one sinful event among good ones, and afterwards with good ones only.
+fn sin(host: &TestHost, sin: &str) -> Result<(), CallError> {
+    let mut rogue = host.instance("rogue", &format!(r#"{{"sin": "{sin}"}}"#));
+    let outcome = rogue.call(&Events(vec![vec![("data:/sin", "yes")], vec![]]), 0..2).map(drop);
+    let good = rogue.call(&Events(vec![vec![], vec![]]), 0..2).expect("a new instance is well");
+    assert_eq!(good.iter().filter(|(_, ops)| ops.len() == 1).count(), 2, "after {sin}");
+    outcome
+}
+
+#[test]
+fn a_guest_that_breaks_down_takes_only_its_call_along() {
+    // Long enough to fill the memory on a busy machine.
+    let host = host_with(200);
+    for (name, problem) in [
+        ("spin", "stopped: it ran for more than 200ms of CPU time"),
+        ("bloat", "stopped: it wanted more than `memory_bytes_max`"),
+        ("recurse", "stopped: it ran out of stack"),
+        ("panic", "trapped: wasm trap: wasm `unreachable` instruction executed"),
+    ] {
+        assert_eq!(sin(&host, name).expect_err(name).to_string(), problem);
+    }
+    for ending in ["deadline", "memory", "stack", "trap"] {
+        assert_eq!(host.metric("weir_plugin_calls_total", &["rogue", ending]), 1, "{ending}");
+    }
+}
+
+#[test]
+fn an_answer_that_is_wrong_anywhere_is_not_used() {
+    let host = host();
+    for (name, problem) in [
+        ("span-outside", "op 0: the value is outside its arena"),
+        ("span-wraps", "op 0: the value is outside its arena"),
+        ("span-in-batch", "op 0: the value is outside its arena"),
+        ("bad-utf8", "op 0: the key is not UTF-8"),
+        ("op-flood", "event 0 has more than 64 ops"),
+        ("op-for-nobody", "op 0 is for event 7, out of order or out of the batch"),
+        ("op-unknown", "opcode 77 is not known to this host"),
+        ("output-flood", "its answer has 1048583 bytes; 65548 are allowed for this batch"),
+        ("gateway-header", "op 0: the header name belongs to the gateway"),
+        ("foreign-topic", "op 0: the topic is not in the route's `topics_allowed`"),
+        ("bad-pointer", "op 0: the pointer is not a JSON pointer"),
+        ("empty-key", "op 0: the key is empty"),
+        ("long-key", "op 0: the key is too long"),
+    ] {
+        let error = sin(&host, name).expect_err(name).to_string();
+        assert_eq!(error, format!("bad answer: {problem}"), "{name}");
+    }
+}
+
+#[test]
+fn floods_of_words_are_cut_and_counted() {
+    let host = host();
+    sin(&host, "log-flood").expect("passes");
+    assert_eq!(host.metric("weir_plugin_discarded_total", &["log-line"]), 1000 - 16);
+    sin(&host, "metric-flood").expect("passes");
+    assert_eq!(host.metric("weir_plugin_discarded_total", &["metric-name"]), 1000 - 32);
+    assert_eq!(host.metric("weir_plugin_own_total", &["name_31"]), 1);
+}
+
+#[test]
+fn a_long_reason_is_cut_between_characters() {
+    let host = host();
+    let mut rogue = host.instance("rogue", r#"{"sin": "long-reason"}"#);
+    let verdicts = rogue.call(&Events(vec![vec![("data:/sin", "yes")]]), 0..1).expect("is judged");
+    let (verdict, _) = verdicts.iter().next().expect("is there");
+    assert_eq!(verdict, Verdict::Drop(&"ä".repeat(128)));
+}
+
+#[test]
+fn what_breaks_down_at_start_is_never_used() {
+    let host = host();
+    for sin in ["spin", "bloat", "recurse", "panic"] {
+        let config = format!(r#"{{"sin": "{sin}", "during": "check"}}"#);
+        let refused = host.load("rogue", &config).expect_err(sin);
+        assert!(matches!(refused, LoadError::Start(StartError::Broken { call: "describe", .. })), "{refused}");
+    }
+    let unknown = host.load("entity_key", r#"{"keyz": []}"#).expect_err("is refused").to_string();
+    assert!(unknown.contains("keyz") && unknown.contains("describe"), "{unknown}");
+    let field = host.load("rogue", r#"{"sin": "none", "fields": ["payload:/a"]}"#).expect_err("is refused");
+    assert!(matches!(field, LoadError::Field(_)), "{field}");
+}
+
+#[test]
+fn what_is_no_plugin_is_refused_by_name() {
+    let open = |bytes: &[u8]| Artifact::open(bytes, 1 << 20).expect_err("is refused");
+    assert!(matches!(open(b"#!/bin/sh"), ArtifactError::NotWasm));
+    assert!(matches!(open(b"\0asm\x01\0\0\0"), ArtifactError::NoComponentType));
+    assert!(matches!(open(b"\0asm\x0d\0\x01\0"), ArtifactError::Export { .. }));
+    assert!(matches!(open(&vec![0; (1 << 20) + 1]), ArtifactError::TooLarge { .. }));
+}
+
+#[test]
+fn compiled_code_that_someone_else_wrote_is_not_loaded() {
+    let first = host();
+    first.load("redact", r#"{"places": []}"#).expect("loads");
+    let folder = &first._folder.0;
+    let compiled = |folder: &PathBuf| {
+        let mut files = std::fs::read_dir(folder).expect("lists").map(|entry| entry.expect("is there").path());
+        files.find(|path| path.extension().is_some_and(|ending| ending == "cwasm")).expect("is kept")
+    };
+    let original = std::fs::read(compiled(folder)).expect("reads");
+    let mut forged = original.clone();
+    forged.truncate(original.len() / 2);
+    std::fs::write(compiled(folder), &forged).expect("writes");
+    let settings = Settings { cache: folder.clone(), ..Settings::default() };
+    let counters = Counters::new(&prometheus::Registry::new()).expect("registers");
+    let second = Host::new(settings, Compiler::Here, counters).expect("starts");
+    let usage = Use { name: "redact", config_json: r#"{"places": []}"#, topics_allowed: &[] };
+    second.load_bytes(&wasm("redact"), &usage).expect("loads all the same");
+    assert_eq!(std::fs::read(compiled(folder)).expect("reads").len(), original.len(), "was compiled anew");
+}
+
+/// `cargo test --release -p weir --lib plugin::tests::cost -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement, not a check"]
+fn cost() {
+    let host = host();
+    let mut instance = host.instance("entity_key", KEYS);
+    for events in [1, 8, 64] {
+        let source = Events(vec![vec![("data:/user/id", "u-12345678"), ("data:/order", "17")]; events]);
+        let selectors: [Selector; 2] = ["data:/user/id", "data:/order"].map(|text| text.parse().expect("is one"));
+        let calls = 1_000_000 / events;
+        let selecting = std::time::Instant::now();
+        for _ in 0..calls {
+            for event in 0..events {
+                selectors.iter().for_each(|selector| drop(std::hint::black_box(source.select(event, selector))));
+            }
+        }
+        let selecting = selecting.elapsed();
+        let calling = std::time::Instant::now();
+        for _ in 0..calls {
+            std::hint::black_box(instance.call(&source, 0..events).expect("is judged").len());
+        }
+        let per_call = (calling.elapsed().saturating_sub(selecting)).as_nanos() as f64 / calls as f64;
+        println!("batch {events}: {per_call:.0} ns a call, {:.1} ns an event", per_call / events as f64);
+    }
+}

@@ -1,0 +1,244 @@
+//! What a lookup answers, and its JSON. The data of an event is embedded as it came, byte for byte; it is
+//! never parsed into values.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use serde::de::IgnoredAny;
+
+use super::body::Body;
+
+/// One event found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The topic it is in.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: i32,
+    /// Its offset there.
+    pub offset: i64,
+    pub(super) body: Body,
+}
+
+/// How far an answer reaches in one partition: it is complete up to and including `offset`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AsOf {
+    /// The partition.
+    pub partition: i32,
+    /// The last offset the answer covers; -1 when the partition is empty.
+    pub offset: i64,
+    /// The newest time at which this was known to be the end of the log, in ms since 1970; 0 when unknown.
+    pub time_ms: i64,
+}
+
+/// The answer to a lookup by key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Newest first.
+    pub events: Vec<Event>,
+    /// One for a lookup by partition key; one for each partition for a lookup by another kind.
+    pub as_of: Vec<AsOf>,
+    /// Older events are not looked for, in ms since 1970.
+    pub window_start_ms: i64,
+    /// Whether older events within the window are not listed any more.
+    pub truncated: bool,
+    /// From when on nothing is missing, in ms since 1970.
+    pub complete_since_ms: i64,
+    /// Where the next page begins; `None` at the end.
+    pub cursor: Option<String>,
+}
+
+impl Page {
+    /// The JSON form. `as_of` is an object, or an array of objects if the answer comes from several partitions.
+    pub fn to_json(&self) -> Vec<u8> {
+        let mut json = Json::default();
+        json.raw("{\"events\":[");
+        for (i, event) in self.events.iter().enumerate() {
+            json.raw(if i == 0 { "" } else { "," });
+            event.write(&mut json);
+        }
+        json.raw("],\"as_of\":");
+        match &self.as_of[..] {
+            [one] => one.write(&mut json),
+            many => {
+                json.raw("[");
+                for (i, as_of) in many.iter().enumerate() {
+                    json.raw(if i == 0 { "" } else { "," });
+                    as_of.write(&mut json);
+                }
+                json.raw("]");
+            }
+        }
+        json.raw(",\"window_start\":");
+        json.time(self.window_start_ms);
+        json.raw(",\"truncated\":");
+        json.raw(if self.truncated { "true" } else { "false" });
+        json.raw(",\"complete_since\":");
+        json.time(self.complete_since_ms);
+        json.raw(",\"cursor\":");
+        json.text(self.cursor.as_deref());
+        json.raw("}");
+        json.0
+    }
+}
+
+impl Event {
+    /// The JSON form of one event.
+    pub fn to_json(&self) -> Vec<u8> {
+        let mut json = Json::default();
+        self.write(&mut json);
+        json.0
+    }
+
+    /// The data, as it came.
+    pub fn data(&self) -> &[u8] {
+        &self.body.data
+    }
+
+    /// The event's id.
+    pub fn id(&self) -> &str {
+        &self.body.id
+    }
+
+    fn write(&self, json: &mut Json) {
+        let body = &self.body;
+        json.raw("{\"id\":");
+        json.text(Some(&body.id));
+        json.raw(",\"source\":");
+        json.text(Some(&body.source));
+        json.raw(",\"type\":");
+        json.text(Some(&body.type_));
+        json.raw(",\"time\":");
+        json.text(body.time.as_deref());
+        json.raw(",\"topic\":");
+        json.text(Some(&self.topic));
+        json.raw(",\"partition\":");
+        json.number(i64::from(self.partition));
+        json.raw(",\"offset\":");
+        json.number(self.offset);
+        json.raw(",\"key\":");
+        json.text(body.partition_key.as_deref());
+        json.raw(",\"content_type\":");
+        json.text(body.content_type.as_deref());
+        json.raw(",\"schema\":");
+        json.text(body.schema.as_deref());
+        if is_json(body) {
+            json.raw(",\"data\":");
+            json.0.extend_from_slice(&body.data);
+        } else {
+            json.raw(",\"data_base64\":");
+            json.text(Some(&STANDARD.encode(&body.data)));
+        }
+        json.raw("}");
+    }
+}
+
+impl AsOf {
+    fn write(&self, json: &mut Json) {
+        json.raw("{\"partition\":");
+        json.number(i64::from(self.partition));
+        json.raw(",\"offset\":");
+        json.number(self.offset);
+        json.raw(",\"time\":");
+        if self.time_ms > 0 { json.time(self.time_ms) } else { json.raw("null") }
+        json.raw("}");
+    }
+}
+
+/// Whether the data can stand in a JSON document as it is. It says so itself, and is checked: the topic takes
+/// records from others, too.
+fn is_json(body: &Body) -> bool {
+    let essence = body.content_type.as_deref().and_then(|text| text.split(';').next()).unwrap_or("").trim();
+    let claimed = essence.eq_ignore_ascii_case("application/json") || essence.ends_with("+json");
+    claimed
+        && std::str::from_utf8(&body.data).is_ok()
+        && serde_json::from_slice::<IgnoredAny>(&body.data).is_ok()
+}
+
+/// A JSON document in the making.
+#[derive(Default)]
+struct Json(Vec<u8>);
+
+impl Json {
+    fn raw(&mut self, text: &str) {
+        self.0.extend_from_slice(text.as_bytes());
+    }
+
+    fn text(&mut self, text: Option<&str>) {
+        match text {
+            Some(text) => serde_json::to_writer(&mut self.0, text).expect("a string can be written to memory"),
+            None => self.raw("null"),
+        }
+    }
+
+    fn number(&mut self, number: i64) {
+        self.raw(itoa::Buffer::new().format(number));
+    }
+
+    /// RFC 3339 in UTC.
+    fn time(&mut self, unix_ms: i64) {
+        match Timestamp::from_millisecond(unix_ms) {
+            Ok(time) => self.text(Some(&time.to_string())),
+            Err(_) => self.raw("null"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn event(content_type: &str, data: &'static [u8]) -> Event {
+        let body = Body {
+            time_ms: 0,
+            id: "a\"b".to_owned(),
+            source: "/s".to_owned(),
+            type_: "t".to_owned(),
+            time: None,
+            partition_key: None,
+            content_type: Some(content_type.to_owned()),
+            schema: Some("t/1".to_owned()),
+            data: Bytes::from_static(data),
+        };
+        Event { topic: "orders".into(), partition: 1, offset: 7, body }
+    }
+
+    #[test]
+    fn json_data_is_embedded_as_it_came() {
+        let json = event("application/json; charset=utf-8", b"{\"n\": 1.0e0 }").to_json();
+        let expected = r#"{"id":"a\"b","source":"/s","type":"t","time":null,"topic":"orders","partition":1,"offset":7,"key":null,"content_type":"application/json; charset=utf-8","schema":"t/1","data":{"n": 1.0e0 }}"#;
+        assert_eq!(String::from_utf8(json).expect("UTF-8"), expected);
+    }
+
+    #[test]
+    fn anything_else_is_base64() {
+        for (content_type, data) in
+            [("text/plain", &b"{}"[..]), ("application/json", b"{},{\"x\":1}"), ("application/json", b"\"\xff\"")]
+        {
+            let json = event(content_type, data).to_json();
+            let value: serde_json::Value = serde_json::from_slice(&json).expect("valid JSON");
+            assert_eq!(value["data_base64"], STANDARD.encode(data));
+        }
+    }
+
+    #[test]
+    fn a_page_says_how_far_it_reaches() {
+        let as_of = AsOf { partition: 1, offset: 7, time_ms: 1_000 };
+        let page = Page {
+            events: Vec::new(),
+            as_of: vec![as_of],
+            window_start_ms: 0,
+            truncated: false,
+            complete_since_ms: 0,
+            cursor: None,
+        };
+        let expected = r#"{"events":[],"as_of":{"partition":1,"offset":7,"time":"1970-01-01T00:00:01Z"},"window_start":"1970-01-01T00:00:00Z","truncated":false,"complete_since":"1970-01-01T00:00:00Z","cursor":null}"#;
+        assert_eq!(String::from_utf8(page.to_json()).expect("UTF-8"), expected);
+        let two = Page { as_of: vec![as_of, as_of], ..page };
+        let value: serde_json::Value = serde_json::from_slice(&two.to_json()).expect("valid JSON");
+        assert_eq!(value["as_of"].as_array().map(Vec::len), Some(2));
+    }
+}

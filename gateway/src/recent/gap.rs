@@ -1,0 +1,95 @@
+//! Reads from Kafka what the store does not have yet, or has lost: the stretch between its watermark and where
+//! an answer must reach, and single records whose body is absent. It gives up rather than overload Kafka.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use rdkafka::ClientConfig;
+use tokio::runtime::Handle;
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, Semaphore};
+
+use super::record::entry;
+use super::{CLIENT_GROUP, Counts, unix_ms};
+use crate::kafka::consumer::{Limits, RangeError, Ranges};
+use crate::ports::{Applied, Chunk, Entry, Generation, RecentStore, Slot};
+
+/// Stretches read at the same time, and consumers kept for them.
+const AT_ONCE_MAX: usize = 4;
+const RECORDS_MAX: usize = 20_000;
+const BYTES_MAX: usize = 8 << 20;
+
+/// Reads stretches, one at a time per partition.
+pub(super) struct Gaps {
+    ranges: Arc<Ranges>,
+    permits: Arc<Semaphore>,
+    gates: Mutex<HashMap<Slot, Arc<AsyncMutex<()>>>>,
+    store: Arc<dyn RecentStore>,
+    runtime: Handle,
+    counts: Arc<Counts>,
+}
+
+impl Gaps {
+    pub(super) fn new(
+        kafka: &ClientConfig,
+        store: Arc<dyn RecentStore>,
+        runtime: Handle,
+        counts: Arc<Counts>,
+    ) -> Gaps {
+        Gaps {
+            ranges: Arc::new(Ranges::new(kafka, CLIENT_GROUP, AT_ONCE_MAX)),
+            permits: Arc::new(Semaphore::new(AT_ONCE_MAX)),
+            gates: Mutex::default(),
+            store,
+            runtime,
+            counts,
+        }
+    }
+
+    /// Waits until nobody else closes this partition's gap. Whoever comes next finds it closed.
+    pub(super) async fn gate(&self, slot: &Slot) -> OwnedMutexGuard<()> {
+        let gate = {
+            let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(gates.entry(slot.clone()).or_default())
+        };
+        gate.lock_owned().await
+    }
+
+    /// The events of `from..to`, all of them, in order; `None` if that is not to be had before the deadline.
+    pub(super) async fn read(
+        &self,
+        slot: &Slot,
+        from: i64,
+        to: i64,
+        generation: Generation,
+        deadline: Instant,
+    ) -> Option<Vec<Entry>> {
+        let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
+        let (ranges, slot) = (Arc::clone(&self.ranges), slot.clone());
+        let reading = self.runtime.spawn_blocking(move || {
+            let _permit = permit;
+            let limits = Limits { records_max: RECORDS_MAX, bytes_max: BYTES_MAX, deadline };
+            let mut entries = Vec::new();
+            ranges.read(&slot, from, to, limits, |record| entries.extend(entry(record, generation)))?;
+            Ok::<_, RangeError>(entries)
+        });
+        match reading.await.ok()? {
+            Ok(entries) => Some(entries),
+            Err(error) => {
+                tracing::debug!(%error, "a gap was not closed");
+                None
+            }
+        }
+    }
+
+    /// Gives the store what was read, so that the next reader finds it there. That it takes it is not needed
+    /// for the answer in hand.
+    pub(super) async fn hand_on(&self, slot: &Slot, chunk: &Chunk) {
+        Counts::add(&self.counts.gaps_closed, 1);
+        match self.store.apply(slot, chunk).await {
+            Ok(Applied::Done) => {}
+            Ok(other) => tracing::debug!(?other, at_ms = unix_ms(), "the store did not need what closed a gap"),
+            Err(error) => tracing::debug!(%error, "the store did not take what closed a gap"),
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! A Kafka record as the read model keeps it. Records that no Weir wrote have no place in it; they are passed
+//! over, never an error.
+
+use bytes::Bytes;
+use rdkafka::message::{Headers, Message};
+use sha2::{Digest as _, Sha256};
+
+use super::body::Body;
+use crate::ports::{Digest, Entry, Generation, LookupKey, Ref};
+
+/// Longer keys are not listed; ingest refuses to make them.
+const KEY_BYTES_MAX: usize = 512;
+/// The most lookup keys one record is listed under.
+const LOOKUP_KEYS_MAX: usize = 16;
+
+/// What to keep of a record; `None` for one without data or without the headers of an event.
+pub(crate) fn entry(record: &impl Message, generation: Generation) -> Option<Entry> {
+    let data = record.payload()?;
+    let headers = Attributes::read(record)?;
+    let partition_key = record.key().and_then(|key| std::str::from_utf8(key).ok()).map(str::to_owned);
+    let at = Ref {
+        offset: record.offset(),
+        time_ms: record.timestamp().to_millis().unwrap_or(0),
+        type_digest: type_digest(&headers.type_),
+        id_digest: id_digest(Some(&headers.source), &headers.id),
+    };
+    let keys = listed_keys(partition_key.as_deref(), &headers.lookup_keys);
+    let ids = [at.id_digest, id_digest(None, &headers.id)];
+    let body = Body {
+        time_ms: at.time_ms,
+        id: headers.id,
+        source: headers.source,
+        type_: headers.type_,
+        time: headers.time,
+        partition_key,
+        content_type: headers.content_type,
+        schema: headers.schema,
+        data: Bytes::copy_from_slice(data),
+    };
+    Some(Entry { at, keys, ids, body: body.encode(generation, &at.id_digest)? })
+}
+
+/// The digest an event is found by: of its (source, id), or of its id alone.
+pub(crate) fn id_digest(source: Option<&str>, id: &str) -> Digest {
+    let mut hash = Sha256::new();
+    match source {
+        // The length keeps ("a", "bc") and ("ab", "c") apart, the first byte keeps both from an id alone.
+        Some(source) => {
+            hash.update([1]);
+            hash.update(source.len().to_be_bytes());
+            hash.update(source);
+        }
+        None => hash.update([0]),
+    }
+    hash.update(id);
+    truncated(&hash.finalize())
+}
+
+/// The digest events are filtered by type with.
+pub(crate) fn type_digest(type_: &str) -> [u8; 8] {
+    truncated(&Sha256::digest(type_))
+}
+
+fn truncated<const N: usize>(digest: &[u8]) -> [u8; N] {
+    let mut start = [0; N];
+    start.copy_from_slice(&digest[..N]);
+    start
+}
+
+fn listed_keys(partition_key: Option<&str>, lookup_keys: &[(String, String)]) -> Vec<LookupKey> {
+    let mut keys: Vec<LookupKey> = Vec::with_capacity(1 + lookup_keys.len());
+    if let Some(key) = partition_key.filter(|key| key.len() <= KEY_BYTES_MAX) {
+        keys.push(LookupKey { kind: String::new(), key: key.to_owned() });
+    }
+    for (kind, key) in lookup_keys.iter().take(LOOKUP_KEYS_MAX) {
+        let listed = LookupKey { kind: kind.clone(), key: key.clone() };
+        // A kind without a name would pass for the partition key; a key given twice would be listed twice.
+        if !kind.is_empty() && key.len() <= KEY_BYTES_MAX && !keys.contains(&listed) {
+            keys.push(listed);
+        }
+    }
+    keys
+}
+
+/// The headers that a lookup needs.
+#[derive(Default)]
+struct Attributes {
+    id: String,
+    source: String,
+    type_: String,
+    time: Option<String>,
+    content_type: Option<String>,
+    schema: Option<String>,
+    lookup_keys: Vec<(String, String)>,
+}
+
+impl Attributes {
+    fn read(record: &impl Message) -> Option<Attributes> {
+        let mut read = Attributes::default();
+        let (mut id, mut source, mut type_) = (None, None, None);
+        for header in record.headers()?.iter() {
+            let Some(text) = header.value.and_then(|value| std::str::from_utf8(value).ok()) else { continue };
+            match header.key {
+                "ce_id" => id = Some(text.to_owned()),
+                "ce_source" => source = Some(text.to_owned()),
+                "ce_type" => type_ = Some(text.to_owned()),
+                "ce_time" => read.time = Some(text.to_owned()),
+                "content-type" => read.content_type = Some(text.to_owned()),
+                "weir-schema" => read.schema = Some(text.to_owned()),
+                "weir-lookup-keys" => read.lookup_keys = serde_json::from_str(text).unwrap_or_default(),
+                _ => {}
+            }
+        }
+        (read.id, read.source, read.type_) = (id?, source?, type_?);
+        Some(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rdkafka::message::{Header, OwnedHeaders, OwnedMessage, Timestamp};
+
+    fn record(headers: &[(&str, &str)], key: Option<&str>, data: Option<&str>) -> OwnedMessage {
+        let headers = headers.iter().fold(OwnedHeaders::new(), |all, (key, value)| {
+            all.insert(Header { key, value: Some(*value) })
+        });
+        OwnedMessage::new(
+            data.map(|data| data.as_bytes().to_vec()),
+            key.map(|key| key.as_bytes().to_vec()),
+            "orders".to_owned(),
+            Timestamp::CreateTime(5),
+            0,
+            42,
+            Some(headers),
+        )
+    }
+
+    #[test]
+    fn an_event_is_listed_under_each_of_its_keys_once() {
+        let headers = [
+            ("ce_id", "1"),
+            ("ce_source", "/s"),
+            ("ce_type", "t"),
+            ("weir-lookup-keys", r#"[["order","o-1"],["order","o-1"],["","k"],["user","u"]]"#),
+        ];
+        let entry = entry(&record(&headers, Some("k"), Some("{}")), Generation(1)).expect("an event");
+        let keys: Vec<_> = entry.keys.iter().map(|key| (key.kind.as_str(), key.key.as_str())).collect();
+        assert_eq!(keys, [("", "k"), ("order", "o-1"), ("user", "u")]);
+        assert_eq!((entry.at.offset, entry.at.time_ms), (42, 5));
+        assert_eq!(entry.ids, [id_digest(Some("/s"), "1"), id_digest(None, "1")]);
+    }
+
+    #[test]
+    fn what_no_weir_wrote_is_passed_over() {
+        let whole = [("ce_id", "1"), ("ce_source", "/s"), ("ce_type", "t")];
+        assert!(entry(&record(&whole, None, None), Generation(1)).is_none(), "no data");
+        assert!(entry(&record(&whole[..2], None, Some("{}")), Generation(1)).is_none(), "no type");
+        assert!(entry(&record(&[], None, Some("{}")), Generation(1)).is_none(), "no headers");
+    }
+}

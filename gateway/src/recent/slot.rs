@@ -1,0 +1,208 @@
+//! One partition's projector: from the watermark on, in order, into the store. Whatever goes wrong ends in one
+//! place: look where the store stands, and begin there again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::error::KafkaError;
+use rdkafka::message::BorrowedMessage;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::record::entry;
+use super::{Counts, unix_ms};
+use crate::kafka::consumer::{Bounds, Ends, Log, Sample, Tail};
+use crate::ports::{Applied, Chunk, Floor, Generation, Keep, Query, RecentStore, Slot, StoreError, Watermark};
+
+/// One chunk, at most.
+const RECORDS_MAX: usize = 256;
+const BYTES_MAX: usize = 1 << 20;
+const RETRY: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(2);
+
+/// What every partition's task shares.
+pub(super) struct Source {
+    pub(super) log: Log,
+    pub(super) ends: Arc<Ends>,
+    pub(super) store: Arc<dyn RecentStore>,
+    pub(super) counts: Arc<Counts>,
+    /// The mock cluster: no lookup by time, so a cold slot begins where the log does.
+    pub(super) manual: bool,
+}
+
+/// Why a partition begins again.
+#[derive(Debug, thiserror::Error)]
+enum Restart {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("kafka: {0}")]
+    Kafka(#[from] KafkaError),
+    #[error("kafka does not say where the partition begins and ends")]
+    Unknown,
+    #[error("the store stands elsewhere")]
+    Elsewhere,
+}
+
+/// Follows one partition until the task is aborted; tells when it has caught up with the log's end as it was
+/// when it began.
+pub(super) async fn project(source: Arc<Source>, slot: Slot, keep: Keep, caught_up: watch::Sender<bool>) {
+    let mut delay = RETRY;
+    loop {
+        let began = tokio::time::Instant::now();
+        let Err(why) = follow(&source, &slot, keep, &caught_up).await;
+        tracing::info!(topic = &*slot.topic, partition = slot.partition, %why, "the projector begins again");
+        Counts::add(&source.counts.rewound, 1);
+        if matches!(why, Restart::Elsewhere) || began.elapsed() > RETRY_MAX {
+            delay = RETRY;
+        }
+        if !matches!(why, Restart::Elsewhere) {
+            tokio::time::sleep(delay).await;
+            delay = (delay * 2).min(RETRY_MAX);
+        }
+    }
+}
+
+async fn follow(
+    source: &Source,
+    slot: &Slot,
+    keep: Keep,
+    caught_up: &watch::Sender<bool>,
+) -> Result<std::convert::Infallible, Restart> {
+    let (watermark, bounds) = stand(source, slot, keep).await?;
+    let mut follower = Follower {
+        source,
+        slot,
+        keep,
+        generation: watermark.generation,
+        next: watermark.next,
+        samples: source.ends.watch(),
+        told_ms: 0,
+    };
+    follower.skip_to(bounds.start).await?;
+    let tail = source.log.tail(slot, follower.next)?;
+    loop {
+        if follower.next >= bounds.end {
+            caught_up.send_if_modified(|told| !std::mem::replace(told, true));
+        }
+        follower.step(&tail).await?;
+    }
+}
+
+/// Where the store stands, opened if need be, and what the log holds.
+async fn stand(source: &Source, slot: &Slot, keep: Keep) -> Result<(Watermark, Bounds), Restart> {
+    // The store before the log's end, so that a watermark beyond the end is not another projector's progress;
+    // the end before the opening, so that a slot opened at or below it has missed nothing acked before.
+    let reading = source.store.read(slot, &Query::Watermark).await?;
+    let sample = source.ends.now().await;
+    let bounds = *sample.bounds.get(slot).ok_or(Restart::Unknown)?;
+    let seen = match reading.watermark {
+        Some(watermark) if watermark.next <= bounds.end => return Ok((watermark, bounds)),
+        // Beyond the end: the log was cut or is another one. What the slot holds is of no use.
+        Some(watermark) => Some(watermark.generation),
+        None => None,
+    };
+    let at = window_start(source, slot, keep, bounds).await?;
+    // The second half of a UUIDv7 is random.
+    let (_, random) = Uuid::now_v7().as_u64_pair();
+    let floor = Floor { offset: at, time_ms: 0 };
+    let watermark = source.store.open(slot, seen, Generation(random), floor).await?;
+    Counts::add(&source.counts.opened, 1);
+    if watermark.next > bounds.end { Err(Restart::Elsewhere) } else { Ok((watermark, bounds)) }
+}
+
+/// The first offset whose record can still be in the window.
+async fn window_start(source: &Source, slot: &Slot, keep: Keep, bounds: Bounds) -> Result<i64, Restart> {
+    if source.manual {
+        return Ok(bounds.start);
+    }
+    let (ends, slot) = (Arc::clone(&source.ends), slot.clone());
+    let since_ms = unix_ms().saturating_sub(keep.window_ms);
+    let asked = tokio::task::spawn_blocking(move || ends.offset_at(&slot, since_ms)).await;
+    let at = asked.map_err(|_| Restart::Unknown)??.ok_or(Restart::Unknown)?;
+    Ok(at.clamp(bounds.start, bounds.end))
+}
+
+/// One partition in its present life, with a live tail.
+struct Follower<'a> {
+    source: &'a Source,
+    slot: &'a Slot,
+    keep: Keep,
+    generation: Generation,
+    next: i64,
+    samples: watch::Receiver<Arc<Sample>>,
+    /// The newest freshness the store was told.
+    told_ms: i64,
+}
+
+impl Follower<'_> {
+    /// Waits for records or for the next sample of the log's end, and applies what came.
+    async fn step(&mut self, tail: &Tail) -> Result<(), Restart> {
+        tokio::select! {
+            records = tail.next(RECORDS_MAX, BYTES_MAX) => self.apply(&records?, tail.position()?).await,
+            _ = self.samples.changed() => {
+                // The position passes what is no record; an idle partition only gets its heartbeat.
+                let position = tail.position()?.max(self.next);
+                let fresh_ms = self.fresh_ms(position);
+                if position > self.next || fresh_ms.is_some() {
+                    self.send(self.chunk(position, Vec::new())).await
+                } else {
+                    Ok(())
+                }
+            }
+        }
+    }
+
+    async fn apply(&mut self, records: &[BorrowedMessage<'_>], position: i64) -> Result<(), Restart> {
+        let entries: Vec<_> = records.iter().filter_map(|record| entry(record, self.generation)).collect();
+        self.source.count_applied(entries.len(), records.len() - entries.len());
+        self.send(self.chunk(position, entries)).await
+    }
+
+    /// What lies below the log's start is in no topic any more: pass it, and say so.
+    async fn skip_to(&mut self, start: i64) -> Result<(), Restart> {
+        if start <= self.next {
+            return Ok(());
+        }
+        let floor = Some(Floor { offset: start, time_ms: unix_ms() });
+        self.send(Chunk { floor, ..self.chunk(start, Vec::new()) }).await
+    }
+
+    fn chunk(&self, to: i64, entries: Vec<crate::ports::Entry>) -> Chunk {
+        Chunk {
+            generation: self.generation,
+            from: self.next,
+            to,
+            fresh_ms: self.fresh_ms(to),
+            floor: None,
+            keep: self.keep,
+            entries,
+        }
+    }
+
+    /// When the newest sample that `to` reaches was requested, if that is news.
+    fn fresh_ms(&self, to: i64) -> Option<i64> {
+        let sample = self.samples.borrow();
+        let reached = sample.bounds.get(self.slot).is_some_and(|bounds| bounds.end <= to);
+        (reached && sample.requested_ms > self.told_ms).then_some(sample.requested_ms)
+    }
+
+    async fn send(&mut self, chunk: Chunk) -> Result<(), Restart> {
+        let mut delay = RETRY;
+        loop {
+            match self.source.store.apply(self.slot, &chunk).await {
+                Ok(Applied::Done) => {
+                    self.next = chunk.to;
+                    self.told_ms = self.told_ms.max(chunk.fresh_ms.unwrap_or(0));
+                    return Ok(());
+                }
+                Ok(Applied::Gap(_) | Applied::Elsewhere) => return Err(Restart::Elsewhere),
+                // The chunk stays in hand: the log need not be read again when the store is back.
+                Err(error) => {
+                    tracing::debug!(%error, partition = self.slot.partition, "the store did not take a chunk");
+                    tokio::time::sleep(delay).await;
+                    delay = (delay * 2).min(RETRY_MAX);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! From the config to the parts of the pipeline. Everything that can be wrong in a config and is only seen
+//! when a part is made, is an error here and not at the first event.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::ServeError;
+use crate::config::Config;
+use crate::config::route_settings::{ChainSettings, RouteSettings, TypeSettings};
+use crate::event::{Limits, Rules, TypeRule};
+use crate::kafka::producer::Producer;
+use crate::metrics::Metrics;
+use crate::pipeline::Shared;
+use crate::plugin::{self, Chains, Compiler, Counters, Host, Plugin, Use};
+use crate::route::{Match, Route, Routes};
+use crate::schema::{self, Registry, Schemas};
+
+/// The pipeline's shared parts.
+pub fn shared(config: &Config, metrics: &Metrics) -> Result<Shared, ServeError> {
+    let routes = Routes::new(config.routes.iter().map(route).collect());
+    let route_metrics = Shared::route_metrics(&routes, metrics);
+    Ok(Shared {
+        schemas: schemas(config)?,
+        chains: chains(config, metrics)?,
+        producer: Arc::new(producer(config)?),
+        metrics: route_metrics,
+        limits: event_limits(config),
+        answer_timeout: Duration::from_millis(config.limits.answer_timeout_ms),
+        routes,
+    })
+}
+
+/// A route's settings in the words of the pipeline.
+pub fn route(settings: &RouteSettings) -> Route {
+    let event_type = match &settings.event_type {
+        None => TypeRule::Constant(settings.name.clone()),
+        Some(TypeSettings::Constant(constant)) => TypeRule::Constant(constant.clone()),
+        Some(TypeSettings::Selected(selector)) => TypeRule::From(selector.clone()),
+    };
+    let source = settings.source.clone().unwrap_or_else(|| format!("/v1/events/{}", settings.name));
+    Route {
+        name: settings.name.as_str().into(),
+        path: settings.matching.path.as_deref().unwrap_or(&settings.name).into(),
+        matching: Match {
+            event_type: settings.matching.event_type.clone(),
+            source: settings.matching.source.clone(),
+        },
+        rules: Rules { id: settings.id.clone(), event_type, source },
+        key: settings.key.clone(),
+        subject: settings.subject.clone(),
+        after_plugins: settings.after_plugins.clone(),
+        topic: settings.topic.as_str().into(),
+        topics_allowed: settings.topics_allowed.iter().map(|topic| topic.as_str().into()).collect(),
+    }
+}
+
+/// Bounds on one event.
+pub fn event_limits(config: &Config) -> Limits {
+    let limits = &config.limits;
+    Limits {
+        event_bytes_max: limits.event_bytes_max,
+        batch_events_max: limits.batch_events_max,
+        depth_max: limits.depth_max,
+        nodes_max: limits.nodes_max,
+    }
+}
+
+fn schemas(config: &Config) -> Result<Schemas, ServeError> {
+    let Some(directory) = &config.schemas else {
+        return Ok(Schemas::new(Registry::default()));
+    };
+    let loaded = Registry::load(directory, &schema::Limits::default());
+    loaded.map(Schemas::new).map_err(|errors| {
+        let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        ServeError::Config(lines.join("\n"))
+    })
+}
+
+/// Loads every plugin that a route uses, with the route's config for it.
+fn chains(config: &Config, metrics: &Metrics) -> Result<Chains, ServeError> {
+    if config.routes.iter().all(|route| route.plugins.is_empty()) {
+        return Ok(Chains::default());
+    }
+    let host = plugin_host(config, metrics).map_err(ServeError::Config)?;
+    let routes = config.routes.iter().map(|route| Ok((route.name.as_str().into(), chain(config, &host, route)?)));
+    Ok(Chains::new(routes.collect::<Result<Vec<_>, ServeError>>()?))
+}
+
+/// The host of all plugins of this process.
+pub fn plugin_host(config: &Config, metrics: &Metrics) -> Result<Host, String> {
+    let compiler = Compiler::own_binary().map_err(|error| error.to_string())?;
+    let counters = Counters::new(metrics.registry()).map_err(|error| error.to_string())?;
+    let settings = plugin::Settings { cache: config.plugin_cache.clone(), ..plugin::Settings::default() };
+    Host::new(settings, compiler, counters).map_err(|error| error.to_string())
+}
+
+/// One route's plugins in order.
+pub fn chain(config: &Config, host: &Host, route: &RouteSettings) -> Result<Vec<Arc<Plugin>>, ServeError> {
+    let allowed: Vec<Arc<str>> = route.topics_allowed.iter().map(|topic| topic.as_str().into()).collect();
+    let load = |link: &ChainSettings| {
+        let config_json = serde_json::to_string(&link.config).map_err(|error| error.to_string())?;
+        let path = config.plugins.get(&link.plugin).map(|plugin| plugin.path.as_path());
+        let path = path.ok_or_else(|| "it is not under `plugins`".to_owned())?;
+        let usage = Use { name: &link.plugin, config_json: &config_json, topics_allowed: &allowed };
+        host.load(path, &usage).map_err(|error| format!("{}: {error}", path.display()))
+    };
+    let loaded = route.plugins.iter().map(|link| {
+        let refused = |why| ServeError::Config(format!("route {}: plugin {}: {why}", route.name, link.plugin));
+        load(link).map_err(refused)
+    });
+    loaded.collect()
+}
+
+fn producer(config: &Config) -> Result<Producer, ServeError> {
+    let settings = config.kafka.producer_config(config.limits.record_bytes_max());
+    let settings = settings.map_err(|error| ServeError::Config(error.to_string()))?;
+    Producer::start(settings, topics(config)).map_err(|error| ServeError::Config(format!("kafka: {error}")))
+}
+
+/// Every topic that a record may go to.
+pub fn topics(config: &Config) -> Vec<Arc<str>> {
+    let topics = config.routes.iter().flat_map(|route| [&route.topic].into_iter().chain(&route.topics_allowed));
+    let mut topics: Vec<Arc<str>> = topics.map(|topic| topic.as_str().into()).collect();
+    topics.sort();
+    topics.dedup();
+    topics
+}

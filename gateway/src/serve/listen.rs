@@ -1,0 +1,49 @@
+//! The admin listener and the signals, beside the workers.
+
+use std::convert::Infallible;
+use std::io;
+
+use axum::Router;
+use axum::body::Body;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal as receive};
+use tokio::sync::watch;
+use tower::ServiceExt as _;
+
+use crate::http::{Limits, connection};
+
+/// Serves the admin paths until it is aborted: readiness must answer until the very end.
+pub(super) async fn admin(listener: TcpListener, router: Router, limits: Limits, mut stop: watch::Receiver<bool>) {
+    let graceful = GracefulShutdown::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        let router = router.clone();
+        let answer = move |request: http::Request<hyper::body::Incoming>| {
+            let router = router.clone();
+            async move {
+                let Ok(response) = router.oneshot(request.map(Body::new)).await;
+                Ok::<_, Infallible>(response)
+            }
+        };
+        drop(tokio::task::spawn_local(connection::serve(stream, answer, limits, graceful.watcher())));
+    }
+    drop(stop.wait_for(|stop| *stop).await);
+}
+
+/// Waits for SIGTERM or SIGINT; a second one ends the process at once.
+pub(super) async fn signal() -> io::Result<&'static str> {
+    let (mut terminate, mut interrupt) = (receive(SignalKind::terminate())?, receive(SignalKind::interrupt())?);
+    let name = tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    };
+    drop(tokio::task::spawn_local(async move {
+        tokio::select! {
+            _ = terminate.recv() => (),
+            _ = interrupt.recv() => (),
+        }
+        tracing::warn!("second signal: what is not acknowledged yet is given up");
+        std::process::exit(1);
+    }));
+    Ok(name)
+}

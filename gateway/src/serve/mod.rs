@@ -1,0 +1,212 @@
+//! The role that serves: makes every part from the config, joins them, and takes them down in order. Only
+//! here do adapters and edges meet.
+
+pub mod build;
+mod listen;
+mod lookups;
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+
+use crate::config::Config;
+use crate::event::budget::Budget;
+use crate::http::body::Reader;
+use crate::http::workers::Workers;
+use crate::http::{self, Edge, Limits, admin};
+use crate::metrics::Metrics;
+use crate::pipeline::{Shared, Worker};
+use crate::ports::RecentStore;
+use crate::recent::Mode;
+
+/// Why serving could not begin, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Something in the config cannot be used; exit code 64.
+    #[error("{0}")]
+    Config(String),
+    /// The machine refused something; exit code 1.
+    #[error("{what}: {error}")]
+    System {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        error: std::io::Error,
+    },
+}
+
+impl ServeError {
+    fn system(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> ServeError {
+        let what = what.into();
+        move |error| ServeError::System { what, error }
+    }
+}
+
+/// Where a running gateway is reached.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// Events and lookups.
+    pub listen: SocketAddr,
+    /// Health and metrics.
+    pub admin: SocketAddr,
+}
+
+/// A read model that a role brings along instead of the config's Valkey.
+pub struct ReadModel {
+    /// Where it is kept.
+    pub store: Arc<dyn RecentStore>,
+    /// How it follows Kafka.
+    pub mode: Mode,
+}
+
+/// A worker's loop that has not turned for so long is stuck.
+const STALLED_AFTER: Duration = Duration::from_secs(10);
+
+/// Serves until a signal, then stops without losing what was acknowledged.
+pub fn run(
+    config: &Config,
+    read_model: Option<ReadModel>,
+    announce: impl FnOnce(Addresses),
+) -> Result<(), ServeError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("rest").enable_all().build();
+    let runtime = runtime.map_err(ServeError::system("the runtime cannot start"))?;
+    LocalSet::new().block_on(&runtime, serve(config, read_model, announce))
+}
+
+async fn serve(
+    config: &Config,
+    read_model: Option<ReadModel>,
+    announce: impl FnOnce(Addresses),
+) -> Result<(), ServeError> {
+    let metrics = Arc::new(Metrics::new().map_err(|error| ServeError::Config(error.to_string()))?);
+    let shared = Arc::new(build::shared(config, &metrics)?);
+    let read_model = lookups::start(config, read_model)?;
+    let (recent, warm) = read_model.unzip();
+    let budget = Budget::new(config.limits.in_flight_bytes_max);
+    let limits = http_limits(config);
+    let (stop, stopped) = watch::channel(false);
+    let listener = bind(config.listen).await?;
+    let admin_listener = bind(config.admin).await?;
+    let addresses = Addresses {
+        listen: listener.local_addr().map_err(ServeError::system("listen"))?,
+        admin: admin_listener.local_addr().map_err(ServeError::system("admin"))?,
+    };
+    let lookups = http::recent::router(recent.clone());
+    let edge = edges(&shared, &budget, &metrics, limits, lookups);
+    let workers = Workers::start(worker_count(config), limits, &stopped, edge);
+    let workers = Arc::new(workers.map_err(ServeError::system("the workers cannot start"))?);
+    let stopping = Arc::new(AtomicBool::new(false));
+    let admin = admin_router(&metrics, &workers, &shared, &budget, &stopping, warm);
+    let admin = tokio::task::spawn_local(listen::admin(admin_listener, admin, limits, stopped.clone()));
+    let accepting = tokio::task::spawn_local({
+        let workers = Arc::clone(&workers);
+        async move { workers.accept(listener, stopped).await }
+    });
+    announce(addresses);
+    tracing::info!(listen = %addresses.listen, admin = %addresses.admin, "serving");
+
+    let signal = listen::signal().await.map_err(ServeError::system("signals cannot be received"))?;
+    tracing::info!(signal, connections = workers.connections(), "stopping");
+    stopping.store(true, Ordering::Release);
+    stop.send_replace(true);
+    drop(accepting.await);
+    let finished = tokio::task::spawn_blocking({
+        let producer = Arc::clone(&shared.producer);
+        let timeout = Duration::from_millis(config.limits.shutdown_timeout_ms / 2);
+        move || {
+            workers.close();
+            producer.stop(timeout);
+        }
+    });
+    drop(finished.await);
+    if let Some(recent) = recent {
+        recent.stop().await;
+    }
+    admin.abort();
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn http_limits(config: &Config) -> Limits {
+    let limits = &config.limits;
+    Limits {
+        batch_bytes_max: limits.batch_bytes_max,
+        in_flight_bytes_max: limits.in_flight_bytes_max,
+        connections_max: limits.connections_max,
+        header_timeout_ms: limits.header_timeout_ms,
+        body_timeout_ms: limits.body_timeout_ms,
+        idle_timeout_ms: limits.idle_timeout_ms,
+        answer_timeout_ms: limits.answer_timeout_ms,
+        shutdown_timeout_ms: limits.shutdown_timeout_ms,
+    }
+}
+
+fn worker_count(config: &Config) -> usize {
+    match config.workers {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        count => count,
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(ServeError::system(format!("cannot listen on {address}")))
+}
+
+/// What each worker makes for itself, on its own thread.
+fn edges(
+    shared: &Arc<Shared>,
+    budget: &Arc<Budget>,
+    metrics: &Arc<Metrics>,
+    limits: Limits,
+    lookups: axum::Router,
+) -> impl Fn() -> Rc<Edge> + Clone + Send + 'static {
+    let (shared, budget, metrics) = (Arc::clone(shared), Arc::clone(budget), Arc::clone(metrics));
+    move || {
+        let reader = Reader {
+            budget: Arc::clone(&budget),
+            body_bytes_max: limits.batch_bytes_max,
+            body_timeout: Duration::from_millis(limits.body_timeout_ms),
+        };
+        let (worker, metrics) = (Worker::new(Arc::clone(&shared)), Arc::clone(&metrics));
+        Rc::new(Edge { worker, reader, lookups: lookups.clone(), metrics })
+    }
+}
+
+fn admin_router(
+    metrics: &Arc<Metrics>,
+    workers: &Arc<Workers>,
+    shared: &Arc<Shared>,
+    budget: &Arc<Budget>,
+    stopping: &Arc<AtomicBool>,
+    warm: Option<watch::Receiver<bool>>,
+) -> axum::Router {
+    let live: admin::Reasons = Arc::new({
+        let workers = Arc::clone(workers);
+        move || if workers.stalled(STALLED_AFTER) { vec!["a worker is stuck".to_owned()] } else { Vec::new() }
+    });
+    let ready: admin::Reasons = Arc::new({
+        let (shared, stopping) = (Arc::clone(shared), Arc::clone(stopping));
+        move || {
+            let reasons = [
+                (stopping.load(Ordering::Acquire), "stopping"),
+                (!shared.producer.ready(), "Kafka has not described every topic of the routes"),
+                (warm.as_ref().is_some_and(|warm| !*warm.borrow()), "the read model is not warm yet"),
+            ];
+            reasons.iter().filter(|(holds, _)| *holds).map(|(_, reason)| (*reason).to_owned()).collect()
+        }
+    });
+    let gauges: admin::Gauges = Arc::new({
+        let (metrics, workers, budget) = (Arc::clone(metrics), Arc::clone(workers), Arc::clone(budget));
+        move || {
+            metrics.connections.set(i64::try_from(workers.connections()).unwrap_or(i64::MAX));
+            metrics.in_flight_bytes.set(i64::try_from(budget.used_bytes()).unwrap_or(i64::MAX));
+        }
+    });
+    admin::router(Arc::clone(metrics), live, ready, gauges)
+}

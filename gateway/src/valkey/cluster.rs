@@ -1,0 +1,262 @@
+//! Which node owns which hash slot, and the one client per primary that follows from it. One client for a
+//! whole cluster would stall every shard for seconds whenever one of them dies.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use fred::clients::Client;
+use fred::error::Error;
+use fred::interfaces::ClientLike;
+use fred::types::Value;
+use fred::types::config::Server;
+use tokio::runtime::Handle;
+use tokio::sync::Mutex;
+
+use super::node::{Advice, Command, Factory, advice, parse_address, send};
+use super::{Settings, SettingsError};
+use crate::ports::StoreError;
+
+/// A look at the cluster serves everyone who wants one within this time.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// How often one request is sent on.
+const REDIRECTIONS_MAX: usize = 3;
+
+/// The cluster, or a single server without cluster mode.
+pub(super) struct Cluster(Arc<Inner>);
+
+struct Inner {
+    factory: Factory,
+    seeds: Vec<Server>,
+    map: ArcSwap<Map>,
+    /// When the map was last looked at.
+    looked: Mutex<Option<Instant>>,
+    runtime: Handle,
+}
+
+/// Consecutive hash slots and the primary that owns them.
+struct Range {
+    first: u16,
+    last: u16,
+    primary: Server,
+}
+
+/// Who owns what.
+#[derive(Default)]
+struct Map {
+    /// `None`: one server owns all.
+    ranges: Option<Vec<Range>>,
+    clients: HashMap<Server, Client>,
+}
+
+impl Map {
+    fn client(&self, hash_slot: u16) -> Option<&Client> {
+        match &self.ranges {
+            Some(ranges) => {
+                let range = ranges.iter().find(|range| (range.first..=range.last).contains(&hash_slot))?;
+                self.clients.get(&range.primary)
+            }
+            None => self.clients.values().next(),
+        }
+    }
+}
+
+impl Cluster {
+    pub(super) fn new(settings: &Settings, runtime: Handle) -> Result<Cluster, SettingsError> {
+        let seed = |node: &String| {
+            let (host, port) = parse_address(node).ok_or_else(|| SettingsError::Node(node.clone()))?;
+            Ok(server(settings, host, port))
+        };
+        let seeds: Vec<Server> = settings.nodes.iter().map(seed).collect::<Result<_, SettingsError>>()?;
+        if seeds.is_empty() {
+            return Err(SettingsError::Node(String::new()));
+        }
+        Ok(Cluster(Arc::new(Inner {
+            factory: Factory::new(settings, runtime.clone())?,
+            seeds,
+            map: ArcSwap::default(),
+            looked: Mutex::default(),
+            runtime,
+        })))
+    }
+
+    /// Sends the commands to the slot's owner in one go and in order, following redirections: they must all be
+    /// safe to repeat. The replies in the same order; an error among them is that command's own.
+    pub(super) async fn run(
+        &self,
+        hash_slot: u16,
+        commands: &[Command],
+    ) -> Result<Vec<Result<Value, Error>>, StoreError> {
+        let mut client = self.owner(hash_slot).await?;
+        let mut asking = false;
+        let mut temporary = None;
+        for _ in 0..REDIRECTIONS_MAX {
+            let replies = send(&client, hash_slot, commands, asking).await;
+            if let Some(guest) = temporary.take() {
+                self.0.factory.disconnect(guest);
+            }
+            let worst = match &replies {
+                Err(error) => Some(advice(error)),
+                Ok(replies) => replies.iter().filter_map(|reply| reply.as_ref().err()).map(advice).find(
+                    |advice| matches!(advice, Advice::Moved | Advice::Ask(..) | Advice::Look),
+                ),
+            };
+            match worst {
+                Some(Advice::Moved) => {
+                    self.refresh(Some(&client)).await?;
+                    client = self.owner(hash_slot).await?;
+                    asking = false;
+                }
+                Some(Advice::Ask(host, port)) => {
+                    client = self.guest(host, port, &mut temporary)?;
+                    asking = true;
+                }
+                Some(Advice::Look) => {
+                    self.refresh_soon();
+                    return replies.map_err(away);
+                }
+                _ => return replies.map_err(away),
+            }
+        }
+        Err(StoreError::Away("too many redirections".to_owned()))
+    }
+
+    async fn owner(&self, hash_slot: u16) -> Result<Client, StoreError> {
+        if let Some(client) = self.0.map.load().client(hash_slot) {
+            return Ok(client.clone());
+        }
+        self.refresh(None).await?;
+        let map = self.0.map.load();
+        map.client(hash_slot).cloned().ok_or_else(|| StoreError::Away("no node serves this slot".to_owned()))
+    }
+
+    /// The client of a node that a slot is moving to; a new one, left in `temporary`, if it is not in the map.
+    fn guest(&self, host: String, port: u16, temporary: &mut Option<Client>) -> Result<Client, StoreError> {
+        let map = self.0.map.load();
+        let known = map.clients.iter().find(|(server, _)| server.port == port && *server.host == *host);
+        if let Some((_, client)) = known {
+            return Ok(client.clone());
+        }
+        let client = self.0.factory.connect(Server::new(host, port))?;
+        *temporary = Some(client.clone());
+        Ok(client)
+    }
+
+    /// Looks at the cluster anew, first through `witness`, which is known to know better.
+    pub(super) async fn refresh(&self, witness: Option<&Client>) -> Result<(), StoreError> {
+        self.0.refresh(witness).await
+    }
+
+    fn refresh_soon(&self) {
+        let inner = Arc::clone(&self.0);
+        self.0.runtime.spawn(async move {
+            if let Err(error) = inner.refresh(None).await {
+                tracing::debug!(%error, "no look at the valkey cluster");
+            }
+        });
+    }
+}
+
+impl Inner {
+    async fn refresh(&self, witness: Option<&Client>) -> Result<(), StoreError> {
+        let asked = Instant::now();
+        let mut looked = self.looked.lock().await;
+        // Somebody else looked while we waited, or just before.
+        if looked.is_some_and(|at| at + LOOK_INTERVAL > asked) && !self.map.load().clients.is_empty() {
+            return Ok(());
+        }
+        let mut last = StoreError::Away("no node answers".to_owned());
+        let known: Vec<Client> = self.map.load().clients.values().cloned().collect();
+        for client in witness.into_iter().chain(&known) {
+            match self.look_through(client).await {
+                Ok(()) => return Ok(*looked = Some(Instant::now())),
+                Err(error) => last = error,
+            }
+        }
+        for seed in &self.seeds {
+            let client = self.factory.connect(seed.clone())?;
+            let seen = self.look_through(&client).await;
+            let kept = self.map.load().clients.values().any(|kept| kept.id() == client.id());
+            if !kept {
+                self.factory.disconnect(client);
+            }
+            match seen {
+                Ok(()) => return Ok(*looked = Some(Instant::now())),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    async fn look_through(&self, client: &Client) -> Result<(), StoreError> {
+        let command = Command { name: "CLUSTER", args: vec![Value::from_static_str("SLOTS")] };
+        let mut replies = send(client, 0, &[command], false).await.map_err(away)?;
+        let own = client.client_config().server.hosts().first().map(|server| (*server).clone());
+        let own = own.ok_or_else(|| StoreError::Unexpected("a client without a server".to_owned()))?;
+        match replies.pop() {
+            Some(Ok(slots)) => {
+                let ranges = read_ranges(&slots, &own);
+                self.install(ranges.ok_or_else(|| StoreError::Unexpected("no slot map".to_owned()))?)
+            }
+            Some(Err(error)) if error.details().contains("cluster support disabled") => {
+                let clients = HashMap::from([(own, client.clone())]);
+                self.map.store(Arc::new(Map { ranges: None, clients }));
+                Ok(())
+            }
+            Some(Err(error)) => Err(away(error)),
+            None => Err(StoreError::Unexpected("no reply".to_owned())),
+        }
+    }
+
+    /// Puts the new map in force; clients of nodes that stay are kept.
+    fn install(&self, ranges: Vec<Range>) -> Result<(), StoreError> {
+        let before = self.map.load_full();
+        let mut clients = HashMap::new();
+        for Range { primary, .. } in &ranges {
+            if clients.contains_key(primary) {
+                continue;
+            }
+            let client = match before.clients.get(primary) {
+                Some(client) => client.clone(),
+                None => self.factory.connect(primary.clone())?,
+            };
+            clients.insert(primary.clone(), client);
+        }
+        for (server, client) in &before.clients {
+            if !clients.contains_key(server) {
+                self.factory.disconnect(client.clone());
+            }
+        }
+        self.map.store(Arc::new(Map { ranges: Some(ranges), clients }));
+        Ok(())
+    }
+}
+
+/// Reads `CLUSTER SLOTS`: arrays of first, last, primary, replicas; a node is host, port, and more. A host
+/// that the node does not know is the one we reached it by.
+fn read_ranges(slots: &Value, asked: &Server) -> Option<Vec<Range>> {
+    let Value::Array(rows) = slots else { return None };
+    let read = |row: &Value| {
+        let Value::Array(row) = row else { return None };
+        let [first, last, Value::Array(primary), ..] = &row[..] else { return None };
+        let number = |value: &Value| u16::try_from(value.as_i64()?).ok();
+        let host = primary.first()?.as_str().filter(|host| !host.is_empty() && host != "?");
+        let host = host.map_or_else(|| asked.host.to_string(), |host| host.into_owned());
+        let mut primary = Server::new(host, number(primary.get(1)?)?);
+        primary.tls_server_name = asked.tls_server_name.as_ref().map(|_| primary.host.clone());
+        Some(Range { first: number(first)?, last: number(last)?, primary })
+    };
+    rows.iter().map(read).collect()
+}
+
+pub(super) fn away(error: Error) -> StoreError {
+    StoreError::Away(error.to_string())
+}
+
+fn server(settings: &Settings, host: String, port: u16) -> Server {
+    match settings.tls {
+        Some(_) => Server::new_with_tls(host.clone(), port, Some(host)),
+        None => Server::new(host, port),
+    }
+}

@@ -1,0 +1,32 @@
+-- apply: lists records, in the order of the log, and moves the watermark behind them, in one step.
+-- KEYS  watermark, then one list per (record, key) by rising offset, then one entry per (record, id digest)
+-- ARGV  generation, from, to, fresh (ms; '' = not known), refs a list holds at most, number of lists,
+--       then for each of the other KEYS: ref (40 B, its first 8 the offset), expiry (ms since 1970)
+-- reply {'OK'} | {'GAP', next} | {'GEN', generation} | {'NOGEN'}; only OK changed anything
+-- cost  O(keys), each O(1)
+local w = redis.call('HMGET', KEYS[1], 'g', 'o', 'f')
+if not w[1] then return {'NOGEN'} end
+if w[1] ~= ARGV[1] then return {'GEN', w[1]} end
+local next, to, most, lists = tonumber(w[2]), tonumber(ARGV[3]), tonumber(ARGV[5]), tonumber(ARGV[6])
+if tonumber(ARGV[2]) > next then return {'GAP', w[2]} end
+for i = 2, #KEYS do
+  local ref, expiry = ARGV[3 + 2 * i], ARGV[4 + 2 * i]
+  if struct.unpack('>i8', ref) >= next then
+    if i > lists + 1 then
+      redis.call('SET', KEYS[i], ref, 'NX', 'PXAT', expiry)
+    else
+      local length = redis.call('LPUSH', KEYS[i], ref)
+      if length > most then redis.call('LTRIM', KEYS[i], 0, most - 1) end
+      -- GT alone would leave a fresh list without expiry.
+      if length == 1 then
+        redis.call('PEXPIREAT', KEYS[i], expiry)
+      else
+        redis.call('PEXPIREAT', KEYS[i], expiry, 'GT')
+      end
+    end
+  end
+end
+-- The strings as given: a Lua number would come back rounded.
+if to > next then redis.call('HSET', KEYS[1], 'o', ARGV[3]) end
+if ARGV[4] ~= '' and tonumber(ARGV[4]) > tonumber(w[3]) then redis.call('HSET', KEYS[1], 'f', ARGV[4]) end
+return {'OK'}

