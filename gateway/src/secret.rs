@@ -49,6 +49,7 @@ impl Revealed {
 
 impl Secret {
     /// Reads the value now.
+    #[expect(clippy::disallowed_methods, reason = "the config names this variable; nobody else does")]
     pub fn reveal(&self) -> Result<Revealed, SecretError> {
         let value = match self {
             Secret::Env(name) => std::env::var(name).map_err(|_| SecretError::Env(name.clone()))?,

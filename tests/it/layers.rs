@@ -20,7 +20,8 @@ const LINE: &[&[&str]] = &[
     &["pipeline"],
     &["http"],
     &["config"],
-    &["serve", "dev", "commands"],
+    &["serve"],
+    &["dev", "commands"],
     &["main"],
 ];
 

@@ -1,13 +1,25 @@
 //! `weir validate`: the config, what it points to, and (unless told not to) what it connects to.
 //!
-//! Changes nothing, and makes every check it can even when an earlier one fails.
+//! Makes the parts as `serve` does, but starts none, and every check it can even when an earlier one fails.
 
-use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
 
 use super::checks::{Checks, Verdict};
 use super::{Failure, ValidateArgs, block_on, load, topics};
 use crate::config::Config;
+use crate::config::route_settings::RouteSettings;
+use crate::metrics::Metrics;
+use crate::plugin::{Host, Plugin};
+use crate::route::AfterPlugins;
+use crate::schema::{self, Registry};
+use crate::serve::build;
+use crate::valkey::Valkey;
+
+/// How long Valkey may take for its answer.
+const VALKEY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// `weir validate`.
 pub fn run(args: &ValidateArgs) -> Result<ExitCode, Failure> {
@@ -15,7 +27,7 @@ pub fn run(args: &ValidateArgs) -> Result<ExitCode, Failure> {
     let what = format!("config {}", args.config.display());
     match load(&args.config) {
         Ok(loaded) => {
-            checks.add(&what, Verdict::Good, format!("{} routes", loaded.config.routes.len()));
+            checks.add(&what, Verdict::Good, count(loaded.config.routes.len(), "route"));
             for warning in &loaded.warnings {
                 checks.add(&what, Verdict::Warning, warning);
             }
@@ -30,23 +42,85 @@ pub fn run(args: &ValidateArgs) -> Result<ExitCode, Failure> {
     checks.conclude(args.output)
 }
 
-fn schemas(config: &Config, checks: &mut Checks) {
-    let Some(folder) = &config.schemas else { return };
-    file("schemas", folder, folder.is_dir(), checks);
+fn count(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
-fn plugins(config: &Config, checks: &mut Checks) {
-    for (name, plugin) in &config.plugins {
-        file(&format!("plugin {name}"), &plugin.path, plugin.path.is_file(), checks);
+/// Whether every schema compiles, and every subject that a route always asks for has one.
+fn schemas(config: &Config, checks: &mut Checks) {
+    let Some(folder) = &config.schemas else { return };
+    let what = format!("schemas {}", folder.display());
+    match Registry::load(folder, &schema::Limits::default()) {
+        Ok(registry) => {
+            checks.add(what, Verdict::Good, count(registry.schemas().count(), "schema"));
+            for route in &config.routes {
+                for subject in subjects(route).filter(|subject| registry.subject(subject).is_none()) {
+                    let detail = format!("there is no schema {}/<version>.json", folder.join(subject).display());
+                    checks.add(format!("route {}", route.name), Verdict::Wrong, detail);
+                }
+            }
+        }
+        Err(errors) => errors.iter().for_each(|error| checks.add(&what, Verdict::Wrong, error.to_string())),
     }
 }
 
-fn file(what: &str, path: &Path, there: bool, checks: &mut Checks) {
-    let verdict = if there { Verdict::Good } else { Verdict::Wrong };
-    let detail = if there { "is there" } else { "is not there" };
-    checks.add(what, verdict, format!("{} {detail}", path.display()));
+/// The subjects that do not depend on the event.
+fn subjects(route: &RouteSettings) -> impl Iterator<Item = &str> {
+    let before = route.subject.as_ref().and_then(|subject| subject.constant());
+    let after = match &route.after_plugins {
+        AfterPlugins::Subject(subject) => Some(subject.as_str()),
+        AfterPlugins::Same | AfterPlugins::Off => None,
+    };
+    before.into_iter().chain(after)
 }
 
+/// Whether every route's plugins compile, take the route's config and call themselves healthy.
+fn plugins(config: &Config, checks: &mut Checks) {
+    let routes: Vec<_> = config.routes.iter().filter(|route| !route.plugins.is_empty()).collect();
+    if routes.is_empty() {
+        return;
+    }
+    match host(config) {
+        Ok(host) => routes.into_iter().for_each(|route| match build::chain(config, &host, route) {
+            Ok(chain) => {
+                let names: Vec<_> = chain.iter().map(|plugin| name(plugin)).collect();
+                checks.add(format!("route {}", route.name), Verdict::Good, names.join(", then "));
+            }
+            Err(error) => checks.add("plugins", Verdict::Wrong, error.to_string()),
+        }),
+        Err(error) => checks.add("plugins", Verdict::Unavailable, error),
+    }
+}
+
+fn host(config: &Config) -> Result<Host, String> {
+    let metrics = Metrics::new().map_err(|error| error.to_string())?;
+    build::plugin_host(config, &metrics)
+}
+
+/// A plugin by its own name and version.
+fn name(plugin: &Plugin) -> String {
+    format!("{} {}", plugin.name, plugin.version)
+}
+
+/// Whether what the config connects to answers, and is what it should be.
 async fn environment(config: &Config, checks: &mut Checks) {
     topics::look(config, false, checks).await;
+    valkey(config, checks).await;
+}
+
+async fn valkey(config: &Config, checks: &mut Checks) {
+    let Some(settings) = &config.valkey else { return };
+    let what = format!("valkey {}", settings.nodes.join(","));
+    let settings = match settings.reveal() {
+        Ok(settings) => settings,
+        Err(error) => return checks.add(what, Verdict::Wrong, error.to_string()),
+    };
+    match Valkey::connect(&settings, Handle::current()) {
+        Ok(store) => match tokio::time::timeout(VALKEY_TIMEOUT, store.ping()).await {
+            Ok(Ok(())) => checks.add(what, Verdict::Good, "answers"),
+            Ok(Err(error)) => checks.add(what, Verdict::Unavailable, error.to_string()),
+            Err(_) => checks.add(what, Verdict::Unavailable, "no answer in 10 s"),
+        },
+        Err(error) => checks.add(what, Verdict::Wrong, error.to_string()),
+    }
 }

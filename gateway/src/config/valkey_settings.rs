@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::secret::Secret;
+use crate::secret::{Secret, SecretError};
+use crate::valkey;
 
 /// Where Valkey is and how to log in.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -32,6 +33,17 @@ pub struct ValkeyTlsSettings {
 }
 
 impl ValkeySettings {
+    /// The client's settings, with the password in them. Reads the secret.
+    pub fn reveal(&self) -> Result<valkey::Settings, SecretError> {
+        let password = self.password.as_ref().map(Secret::reveal).transpose()?;
+        Ok(valkey::Settings {
+            nodes: self.nodes.clone(),
+            username: self.username.clone(),
+            password: password.map(|password| password.as_str().to_owned()),
+            tls: self.tls.as_ref().map(|tls| valkey::Tls { ca: tls.ca.clone(), cert: None, key: None }),
+        })
+    }
+
     /// Makes relative paths relative to `folder`.
     pub fn anchor(&mut self, folder: &Path) {
         if let Some(secret) = &mut self.password {

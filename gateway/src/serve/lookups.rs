@@ -8,9 +8,8 @@ use tokio::sync::watch;
 use super::{ReadModel, ServeError};
 use crate::config::Config;
 use crate::config::route_settings::RouteSettings;
-use crate::config::valkey_settings::ValkeySettings;
 use crate::recent::{Mode, Recent, Start, Topic};
-use crate::valkey::{self, Valkey};
+use crate::valkey::Valkey;
 
 /// The consumer group of all gateways that share a Kafka and a Valkey cluster.
 const GROUP: &str = "weir-recent";
@@ -24,7 +23,8 @@ pub(super) fn start(config: &Config, own: Option<ReadModel>) -> Result<Option<Ru
     let model = match (own, &config.valkey) {
         (Some(own), _) => own,
         (None, Some(valkey)) => {
-            let store = Valkey::connect(&settings(valkey)?, runtime.clone());
+            let settings = valkey.reveal().map_err(|error| ServeError::Config(format!("valkey: {error}")))?;
+            let store = Valkey::connect(&settings, runtime.clone());
             let store = store.map_err(|error| ServeError::Config(format!("valkey: {error}")))?;
             ReadModel { store: Arc::new(store), mode: Mode::Group(GROUP.into()) }
         }
@@ -44,14 +44,4 @@ fn topics(config: &Config) -> Vec<Topic> {
         })
     };
     config.routes.iter().filter_map(topic).collect()
-}
-
-fn settings(config: &ValkeySettings) -> Result<valkey::Settings, ServeError> {
-    let password = config.password.as_ref().map(|secret| secret.reveal()).transpose();
-    Ok(valkey::Settings {
-        nodes: config.nodes.clone(),
-        username: config.username.clone(),
-        password: password.map_err(|error| ServeError::Config(error.to_string()))?.map(|it| it.as_str().to_owned()),
-        tls: config.tls.as_ref().map(|tls| valkey::Tls { ca: tls.ca.clone(), cert: None, key: None }),
-    })
 }

@@ -1,0 +1,168 @@
+//! The command line as its operator meets it: what is printed, and the exit code.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use weir_tests::world::{Kafka, KafkaOptions, fresh_name, inputs, shared_kafka, shared_valkey};
+
+/// A folder with this `weir.yaml`.
+fn folder(config: &str) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("weir.yaml"), config).unwrap();
+    folder
+}
+
+/// Runs `weir` in `folder` with this environment.
+fn weir(folder: &Path, args: &[&str], environment: &[(&str, &str)]) -> Output {
+    Command::new(inputs::weir()).args(args).envs(environment.iter().copied()).current_dir(folder).output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[track_caller]
+fn expect(output: &Output, code: i32, texts: &[&str]) {
+    let said = said(output);
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    for text in texts {
+        assert!(said.contains(text), "no `{text}` in:\n{said}");
+    }
+}
+
+/// A config with one route, whose Kafka is at `brokers`.
+fn config(brokers: &str, topic: &str) -> String {
+    let settings = "{partitions: 2, replication_factor: 1, min_insync_replicas: 1}";
+    format!(
+        "kafka: {{brokers: [\"{brokers}\"], allow_weak_topics: true}}\nroutes:\n  - name: orders\n    topic: {topic}\n    \
+         topic_settings: {settings}\n"
+    )
+}
+
+/// A port that nobody listens on.
+const NOBODY: &str = "127.0.0.1:1";
+
+#[test]
+fn a_bad_config_ends_with_64_and_shows_where() {
+    let folder = folder("kafka: {brokers: [\"a:9092\"]}\nroutes:\n  - {name: orders, topik: orders}\n");
+    for args in [["serve", "-c", "weir.yaml"], ["validate", "-c", "weir.yaml"]] {
+        let output = weir(folder.path(), &args, &[]);
+        expect(&output, 64, &["unknown key `topik`", "weir.yaml:3:20", "did you mean `topic`?"]);
+    }
+    expect(&weir(folder.path(), &["serve", "-c", "none.yaml"], &[]), 64, &["none.yaml: the config cannot be read"]);
+}
+
+#[test]
+fn a_wrong_command_line_ends_with_64_and_help_with_0() {
+    let folder = folder("");
+    expect(&weir(folder.path(), &["serve"], &[]), 64, &["--config <FILE>"]);
+    expect(&weir(folder.path(), &["sevre"], &[]), 64, &["serve"]);
+    expect(&weir(folder.path(), &["--help"], &[]), 0, &["weir dev", "Exit codes"]);
+}
+
+#[test]
+fn the_schema_for_editors_is_printed_whole() {
+    let folder = folder("");
+    let output = weir(folder.path(), &["config", "schema"], &[]);
+    let schema: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(schema["properties"]["routes"].is_object());
+    assert!(jsonschema::meta::is_valid(&schema));
+}
+
+#[test]
+fn validate_checks_files_without_asking_anybody() {
+    let config = config(NOBODY, "orders").replace("routes:", "schemas: schemas\nroutes:") + "    subject: orders\n";
+    let folder = folder(&config);
+    let args = ["validate", "-c", "weir.yaml", "--no-environment"];
+    std::fs::create_dir_all(folder.path().join("schemas/orders")).unwrap();
+    expect(&weir(folder.path(), &args, &[]), 64, &["✗ route orders: there is no schema schemas/orders/<version>.json"]);
+
+    let schema = folder.path().join("schemas/orders/1.json");
+    std::fs::write(&schema, r#"{"type": "object"}"#).unwrap();
+    expect(&weir(folder.path(), &args, &[]), 0, &["✓ config weir.yaml: 1 route", "✓ schemas schemas: 1 schema"]);
+
+    std::fs::write(&schema, r#"{"type": "nothing"}"#).unwrap();
+    let output = weir(folder.path(), &[&args[..], &["-o", "json"]].concat(), &[]);
+    expect(&output, 64, &["schemas/orders/1.json"]);
+    let checks: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(checks["verdict"], "wrong");
+    assert_eq!(checks["checks"][0]["verdict"], "good");
+}
+
+#[test]
+fn validate_starts_plugins_with_their_config() {
+    let plugin = inputs::plugin("entity_key");
+    let plugins = format!("plugins: {{entity-key: {{path: \"{}\"}}}}\nroutes:", plugin.display());
+    let chain = |config: &str| format!("    plugins: [{{plugin: entity-key, config: {config}}}]\n");
+    let config = config(NOBODY, "orders").replace("routes:", &plugins);
+    let args = ["validate", "-c", "weir.yaml", "--no-environment"];
+
+    let good = folder(&(config.clone() + &chain("{keys: [{kind: order, pointer: /id}]}")));
+    expect(&weir(good.path(), &args, &[]), 0, &["✓ route orders: entity-key 0."]);
+    let bad = folder(&(config + &chain("{keys: none}")));
+    expect(&weir(bad.path(), &args, &[]), 64, &["✗ plugins: route orders: plugin entity-key:"]);
+}
+
+#[test]
+fn variables_and_secrets_are_named_when_they_fail() {
+    let folder = folder(&config(NOBODY, "orders"));
+    let args = ["validate", "-c", "weir.yaml"];
+    let unknown = weir(folder.path(), &args, &[("WEIR__KAFKA__BROKER", "[a]")]);
+    expect(&unknown, 64, &["WEIR__KAFKA__BROKER: unknown key `broker`", "did you mean `brokers`?"]);
+    let login = "{mechanism: plain, username: u, password: {env: WEIR_TEST_NO_SUCH}}";
+    let missing = weir(folder.path(), &args, &[("WEIR__KAFKA__SASL", login)]);
+    expect(&missing, 64, &["the environment variable WEIR_TEST_NO_SUCH is not set"]);
+}
+
+#[test]
+fn validate_says_who_does_not_answer() {
+    let folder = folder(&config(NOBODY, "orders"));
+    let output = weir(folder.path(), &["validate", "-c", "weir.yaml"], &[("WEIR__VALKEY", "{nodes: ['127.0.0.1:1']}")]);
+    expect(&output, 1, &["✗ kafka 127.0.0.1:1: Kafka does not answer", "✗ valkey 127.0.0.1:1: "]);
+}
+
+#[tokio::test]
+async fn topics_are_made_and_weak_ones_refused() {
+    let (kafka, valkey) = (shared_kafka().await, shared_valkey().await);
+    let (topic, weak) = (fresh_name("made"), fresh_name("weak"));
+    let brokers = kafka.bootstrap().split(',').next().unwrap();
+    let made = folder(&config(brokers, &topic));
+    let (check, create) = (["topics", "check", "-c", "weir.yaml"], ["topics", "create", "-c", "weir.yaml"]);
+    let line = |mark: &str, topic: &str, rest: &str| format!("{mark} topic {topic}: {rest}");
+    expect(&weir(made.path(), &check, &[]), 64, &[&line("✗", &topic, "does not exist")]);
+    expect(&weir(made.path(), &create, &[]), 0, &[&line("✓", &topic, "made: 2 partitions, 1 copies")]);
+    expect(&weir(made.path(), &create, &[]), 0, &[&line("!", &topic, "has 1 copies")]);
+    let nodes = format!("{{nodes: ['{}']}}", valkey.nodes()[0].address());
+    let all = weir(made.path(), &["validate", "-c", "weir.yaml"], &[("WEIR__VALKEY", &nodes)]);
+    expect(&all, 0, &["✓ kafka", "✓ valkey", "answers"]);
+
+    kafka.create_topic(&weak, 2, &[("cleanup.policy", "compact"), ("min.insync.replicas", "1")]).await;
+    let strong = format!(
+        "kafka: {{brokers: [\"{brokers}\"]}}\nroutes: [{{name: orders, topic: {weak}, topic_settings: {{partitions: 2}}}}]\n"
+    );
+    let output = weir(folder(&strong).path(), &check, &[]);
+    expect(&output, 64, &[&line("✗", &weak, "min.insync.replicas is 1"), &line("✗", &weak, "cleanup.policy")]);
+}
+
+#[tokio::test]
+async fn kafka_is_reached_over_tls_with_a_login() {
+    let kafka = Kafka::start(KafkaOptions { sasl: true, ..KafkaOptions::default() }).await;
+    let access = kafka.sasl();
+    let section = format!(
+        "kafka:\n  tls: {{ca: \"{}\"}}\n  sasl: {{mechanism: {}, username: {}, password: {{env: LOGIN}}}}\n  brokers: [\"{}\"]\n  \
+         allow_weak_topics: true\nroutes:",
+        access.ca.display(),
+        access.mechanism.to_lowercase(),
+        access.user,
+        access.bootstrap.split(',').next().unwrap()
+    );
+    let config = config(NOBODY, "orders");
+    let secured = folder(&config.replace(&config[..config.find("routes:").unwrap() + "routes:".len()], &section));
+    let create = ["topics", "create", "-c", "weir.yaml"];
+    expect(&weir(secured.path(), &create, &[("LOGIN", access.password)]), 0, &["✓ topic orders: made"]);
+    let refused = weir(secured.path(), &create, &[("LOGIN", "not-the-password")]);
+    expect(&refused, 1, &["Kafka does not answer", "uthentication"]);
+    assert!(!said(&refused).contains("not-the-password"));
+}
