@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataTopic;
 
@@ -283,9 +284,11 @@ impl LastReason {
 }
 
 impl ClientContext for LastReason {
-    fn error(&self, error: KafkaError, reason: &str) {
-        // "All brokers are down" follows every cause and would hide it.
-        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+    // Through the log, not `error`: nobody polls an admin client's error events.
+    fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if facility == "FAIL" {
+            // Before it stands the name of librdkafka's thread: `[thrd:…]: `.
+            let reason = message.split_once("]: ").map_or(message, |(_thread, reason)| reason);
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
         }
     }
