@@ -13,7 +13,8 @@ help: ## list the targets
 dev: build plugins ## build all and run `weir dev` (more flags in ARGS=)
 	exec $(TARGET)/release/weir dev $(ARGS)
 
-test: build plugins services ## fetch the services it needs and run the whole suite
+test: toolchain plugins services ## fetch the services it needs and run the whole suite
+	cargo build --release --workspace --bins
 	sh tests/run.sh
 
 check: toolchain ## formatting, lints, documentation, dependencies
@@ -22,8 +23,8 @@ check: toolchain ## formatting, lints, documentation, dependencies
 	RUSTDOCFLAGS='-D warnings' cargo doc --release --workspace --no-deps --document-private-items
 	sh deploy/deny.sh
 
-bench: build plugins ## measure the gateway beside the textbook one, results in target/bench
-	cargo run --release -p weir-tests --bin bench -- $(ARGS)
+bench: plugins services ## measure the gateway beside the textbook one, results in target/bench
+	cargo run --release --workspace --bin bench -- $(ARGS)
 
 build: toolchain ## the gateway, in release mode
 	cargo build --release -p weir

@@ -45,6 +45,7 @@ pub mod recent;
 pub mod valkey;
 
 pub mod config;
+pub mod parts;
 pub mod http;
 pub mod pipeline;
 

@@ -90,12 +90,11 @@ impl Metrics {
                 "Events by how they ended; the sum equals weir_events_in_total.",
                 &["route", "outcome", "code"],
             )?,
-            answers: counter(
-                "weir_http_answers_total",
-                "HTTP answers by listener and status.",
-                &["listener", "status"],
-            )?,
-            in_flight_bytes: gauge("weir_in_flight_bytes", "Bytes of events in the house, copies counted.")?,
+            recent: counter("weir_recent_total", "What the read model did.", &["what"])?,
+            answers: Arc::new(Answers {
+                counters: counter("weir_http_answers_total", "HTTP answers of the ingest listener.", &["status"])?,
+                by_status: [const { OnceLock::new() }; 600],
+            }),            in_flight_bytes: gauge("weir_in_flight_bytes", "Bytes of events in the house, copies counted.")?,
             connections: gauge("weir_connections", "Open connections of the ingest listener.")?,
             stage_seconds,
             registry,

@@ -252,13 +252,12 @@ impl<'a> Record<'a> {
         let mut headers = attribute_headers(inner.attributes());
         headers.push(("weir-route", route.name.as_bytes()));
         let schema = event.schema().map_or("", |schema| schema.header());
-        for (name, value) in
-            [("weir-schema", schema), ("weir-plugins", plugins), ("weir-lookup-keys", lookup_keys)]
-        {
-            if !value.is_empty() {
-                headers.push((name, value.as_bytes()));
-            }
-        }
+        let ours = [
+            ("weir-schema", schema.as_bytes()),
+            ("weir-plugins", plugins.as_bytes()),
+            ("weir-lookup-keys", lookup_keys),
+        ];
+        headers.extend(ours.into_iter().filter(|(_, value)| !value.is_empty()));
         for (name, value) in &edits.headers {
             headers.retain(|(known, _)| known != name);
             if let Some(value) = value {

@@ -20,6 +20,7 @@ const LINE: &[&[&str]] = &[
     &["pipeline"],
     &["http"],
     &["config"],
+    &["parts"],
     &["serve"],
     &["dev", "commands"],
     &["main"],

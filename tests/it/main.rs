@@ -7,9 +7,13 @@
 )]
 
 mod config;
+mod github;
 mod harness;
+mod ingest;
 mod layers;
+mod operating;
 mod plugins;
 mod recent;
 mod schemas;
+mod spine;
 mod tables;

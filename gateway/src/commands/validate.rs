@@ -12,10 +12,10 @@ use super::{Failure, ValidateArgs, block_on, load, topics};
 use crate::config::Config;
 use crate::config::route_settings::RouteSettings;
 use crate::metrics::Metrics;
+use crate::parts;
 use crate::plugin::{Host, Plugin};
 use crate::route::AfterPlugins;
 use crate::schema::{self, Registry};
-use crate::serve::build;
 use crate::valkey::Valkey;
 
 /// How long Valkey may take for its answer.
@@ -81,7 +81,7 @@ fn plugins(config: &Config, checks: &mut Checks) {
         return;
     }
     match host(config) {
-        Ok(host) => routes.into_iter().for_each(|route| match build::chain(config, &host, route) {
+        Ok(host) => routes.into_iter().for_each(|route| match parts::chain(config, &host, route) {
             Ok(chain) => {
                 let names: Vec<_> = chain.iter().map(|plugin| name(plugin)).collect();
                 checks.add(format!("route {}", route.name), Verdict::Good, names.join(", then "));
@@ -94,7 +94,7 @@ fn plugins(config: &Config, checks: &mut Checks) {
 
 fn host(config: &Config) -> Result<Host, String> {
     let metrics = Metrics::new().map_err(|error| error.to_string())?;
-    build::plugin_host(config, &metrics)
+    parts::plugin_host(config, &metrics)
 }
 
 /// A plugin by its own name and version.

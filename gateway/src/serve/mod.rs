@@ -1,7 +1,6 @@
 //! The role that serves: makes every part from the config, joins them, and takes them down in order. Only
 //! here do adapters and edges meet.
 
-pub mod build;
 mod listen;
 mod lookups;
 mod strength;
@@ -22,6 +21,7 @@ use crate::http::body::Reader;
 use crate::http::workers::Workers;
 use crate::http::{self, Edge, Limits, admin};
 use crate::metrics::Metrics;
+use crate::parts::{self, Unusable};
 use crate::pipeline::{Shared, Worker};
 use crate::ports::RecentStore;
 use crate::recent::{Mode, Recent};
@@ -40,6 +40,12 @@ pub enum ServeError {
         /// What the system said.
         error: std::io::Error,
     },
+}
+
+impl From<Unusable> for ServeError {
+    fn from(unusable: Unusable) -> Self {
+        ServeError::Config(unusable.0)
+    }
 }
 
 impl ServeError {
@@ -86,7 +92,7 @@ async fn serve(
     announce: impl FnOnce(Addresses),
 ) -> Result<(), ServeError> {
     let metrics = Arc::new(Metrics::new().map_err(|error| ServeError::Config(error.to_string()))?);
-    let shared = Arc::new(build::shared(config, &metrics)?);
+    let shared = Arc::new(parts::shared(config, &metrics)?);
     let read_model = lookups::start(config, read_model)?;
     let (recent, warm) = read_model.unzip();
     let budget = Budget::new(config.limits.in_flight_bytes_max);

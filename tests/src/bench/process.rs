@@ -57,7 +57,7 @@ impl Workbench {
     /// Builds what is measured, so that no figure comes from a program older than its source.
     pub fn build(&self) -> Result<()> {
         let status = Command::new("cargo")
-            .args(["build", "--release", "-p", "weir", "-p", "weir-tests", "--bins"])
+            .args(["build", "--release", "--workspace", "--bins"])
             .current_dir(&self.root)
             .status()?;
         if status.success() { Ok(()) } else { Err("cargo could not build the gateways".into()) }

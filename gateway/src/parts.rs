@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ServeError;
 use crate::config::Config;
 use crate::config::route_settings::{ChainSettings, RouteSettings, TypeSettings};
 use crate::event::{Limits, Rules, TypeRule};
@@ -15,8 +14,13 @@ use crate::plugin::{self, Chains, Compiler, Counters, Host, Plugin, Use};
 use crate::route::{Match, Route, Routes};
 use crate::schema::{self, Registry, Schemas};
 
+/// What the config says cannot be made. Says which part, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unusable(pub String);
+
 /// The pipeline's shared parts.
-pub fn shared(config: &Config, metrics: &Metrics) -> Result<Shared, ServeError> {
+pub fn shared(config: &Config, metrics: &Metrics) -> Result<Shared, Unusable> {
     let routes = Routes::new(config.routes.iter().map(route).collect());
     let route_metrics = Shared::route_metrics(&routes, metrics);
     Ok(Shared {
@@ -65,25 +69,25 @@ pub fn event_limits(config: &Config) -> Limits {
     }
 }
 
-fn schemas(config: &Config) -> Result<Schemas, ServeError> {
+fn schemas(config: &Config) -> Result<Schemas, Unusable> {
     let Some(directory) = &config.schemas else {
         return Ok(Schemas::new(Registry::default()));
     };
     let loaded = Registry::load(directory, &schema::Limits::default());
     loaded.map(Schemas::new).map_err(|errors| {
         let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
-        ServeError::Config(lines.join("\n"))
+        Unusable(lines.join("\n"))
     })
 }
 
 /// Loads every plugin that a route uses, with the route's config for it.
-fn chains(config: &Config, metrics: &Metrics) -> Result<Chains, ServeError> {
+fn chains(config: &Config, metrics: &Metrics) -> Result<Chains, Unusable> {
     if config.routes.iter().all(|route| route.plugins.is_empty()) {
         return Ok(Chains::default());
     }
-    let host = plugin_host(config, metrics).map_err(ServeError::Config)?;
+    let host = plugin_host(config, metrics).map_err(Unusable)?;
     let routes = config.routes.iter().map(|route| Ok((route.name.as_str().into(), chain(config, &host, route)?)));
-    Ok(Chains::new(routes.collect::<Result<Vec<_>, ServeError>>()?))
+    Ok(Chains::new(routes.collect::<Result<Vec<_>, Unusable>>()?))
 }
 
 /// The host of all plugins of this process.
@@ -95,7 +99,7 @@ pub fn plugin_host(config: &Config, metrics: &Metrics) -> Result<Host, String> {
 }
 
 /// One route's plugins in order.
-pub fn chain(config: &Config, host: &Host, route: &RouteSettings) -> Result<Vec<Arc<Plugin>>, ServeError> {
+pub fn chain(config: &Config, host: &Host, route: &RouteSettings) -> Result<Vec<Arc<Plugin>>, Unusable> {
     let allowed: Vec<Arc<str>> = route.topics_allowed.iter().map(|topic| topic.as_str().into()).collect();
     let load = |link: &ChainSettings| {
         let config_json = serde_json::to_string(&link.config).map_err(|error| error.to_string())?;
@@ -105,16 +109,16 @@ pub fn chain(config: &Config, host: &Host, route: &RouteSettings) -> Result<Vec<
         host.load(path, &usage).map_err(|error| format!("{}: {error}", path.display()))
     };
     let loaded = route.plugins.iter().map(|link| {
-        let refused = |why| ServeError::Config(format!("route {}: plugin {}: {why}", route.name, link.plugin));
+        let refused = |why| Unusable(format!("route {}: plugin {}: {why}", route.name, link.plugin));
         load(link).map_err(refused)
     });
     loaded.collect()
 }
 
-fn producer(config: &Config) -> Result<Producer, ServeError> {
+fn producer(config: &Config) -> Result<Producer, Unusable> {
     let settings = config.kafka.producer_config(config.limits.record_bytes_max());
-    let settings = settings.map_err(|error| ServeError::Config(error.to_string()))?;
-    Producer::start(settings, topics(config)).map_err(|error| ServeError::Config(format!("kafka: {error}")))
+    let settings = settings.map_err(|error| Unusable(error.to_string()))?;
+    Producer::start(settings, topics(config)).map_err(|error| Unusable(format!("kafka: {error}")))
 }
 
 /// Every topic that a record may go to.

@@ -1,0 +1,149 @@
+//! What the tests of the whole path share: a gateway over the shared services with one route of its own, and a
+//! client's view of its answers.
+
+use std::path::Path;
+
+use reqwest::header::HeaderMap;
+use serde_json::Value;
+use weir_tests::world::{Weir, WeirOptions, fresh_name, inputs, shared_kafka, shared_valkey};
+
+/// A route on a topic of its own.
+pub struct Route {
+    /// Its name, path and topic.
+    pub name: String,
+    /// The text of `weir.yaml`.
+    pub config: String,
+}
+
+/// Makes a topic and the config of a gateway with one route to it. `lines` are the route's, indented by four.
+pub async fn route(partitions: i32, schemas: &Path, lines: &str) -> Route {
+    let name = fresh_name("route");
+    let (kafka, valkey) = (shared_kafka().await, shared_valkey().await);
+    kafka.create_topic(&name, partitions, &[]).await;
+    let config = format!(
+        r#"listen: {{listen}}
+admin: {{admin}}
+schemas: "{schemas}"
+plugins:
+  entity-key: {{path: "{plugin}"}}
+kafka:
+  brokers: [{brokers}]
+  allow_weak_topics: true
+valkey:
+  nodes: [{nodes}]
+routes:
+  - name: {name}
+    topic: {name}
+    topic_settings: {{partitions: {partitions}, replication_factor: 1, min_insync_replicas: 1}}
+{lines}
+"#,
+        schemas = schemas.display(),
+        plugin = inputs::plugin("entity_key").display(),
+        brokers = quoted(kafka.bootstrap().split(',')),
+        nodes = quoted(valkey.addresses().iter().map(String::as_str)),
+    );
+    Route { name, config }
+}
+
+fn quoted<'a>(texts: impl Iterator<Item = &'a str>) -> String {
+    texts.map(|text| format!("\"{text}\"")).collect::<Vec<_>>().join(", ")
+}
+
+/// The route of orders that `weir dev` has, on real services.
+pub async fn orders() -> Route {
+    let schemas = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas");
+    route(
+        3,
+        &schemas,
+        r"    match: {type: 'orders.*'}
+    type: const:orders.created
+    subject: orders.created
+    plugins:
+      - plugin: entity-key
+        config: {keys: [{kind: user, pointer: /customer/user_id}, {kind: order, pointer: /order_id}]}",
+    )
+    .await
+}
+
+impl Route {
+    /// Starts a gateway with this route and waits until it is ready.
+    pub async fn start(&self) -> Client {
+        Client { weir: Weir::start(WeirOptions::serve(&self.config)).await, route: self.name.clone(), http: reqwest::Client::new() }
+    }
+}
+
+/// A gateway and a client of it.
+pub struct Client {
+    /// The process.
+    pub weir: Weir,
+    /// The one route.
+    pub route: String,
+    /// Keep-alive connections.
+    pub http: reqwest::Client,
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body, `null` if it is not JSON.
+    pub body: Value,
+}
+
+impl Client {
+    /// Posts a body to a path.
+    pub async fn post(&self, path: &str, content_type: &str, body: impl Into<reqwest::Body>) -> Answer {
+        let request = self.http.post(self.weir.url(path)).header("content-type", content_type).body(body);
+        answer(request.send().await.unwrap()).await
+    }
+
+    /// Posts JSON to the route.
+    pub async fn event(&self, body: impl Into<reqwest::Body>) -> Answer {
+        self.post(&format!("/v1/events/{}", self.route), "application/json", body).await
+    }
+
+    /// Looks something up below the route: `?key=…`, `/id`, `/at/0/1`.
+    pub async fn look(&self, rest: &str) -> Answer {
+        let url = self.weir.url(&format!("/v1/events/{}{rest}", self.route));
+        answer(self.http.get(url).send().await.unwrap()).await
+    }
+
+    /// The sum of all samples of a metric whose labels contain `labels`.
+    pub async fn metric(&self, name: &str, labels: &str) -> f64 {
+        let text = self.http.get(self.weir.admin_url("/metrics")).send().await.unwrap().text().await.unwrap();
+        let samples = text.lines().filter(|line| line.starts_with(&format!("{name}{{")) && line.contains(labels));
+        samples.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+    }
+}
+
+async fn answer(response: reqwest::Response) -> Answer {
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let bytes = response.bytes().await.unwrap();
+    Answer { status, headers, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null) }
+}
+
+/// Java's murmur2 as the Kafka client uses it, written from its description and not from the gateway's.
+pub fn java_partition(key: &[u8], partitions: i32) -> i32 {
+    const M: u32 = 0x5bd1_e995;
+    let mut hash = 0x9747_b28c_u32 ^ u32::try_from(key.len()).unwrap();
+    let mut words = key.chunks_exact(4);
+    for word in &mut words {
+        let mut k = u32::from_le_bytes(word.try_into().unwrap()).wrapping_mul(M);
+        k ^= k >> 24;
+        hash = hash.wrapping_mul(M) ^ k.wrapping_mul(M);
+    }
+    let rest = words.remainder();
+    for (index, byte) in rest.iter().enumerate() {
+        hash ^= u32::from(*byte) << (8 * index);
+    }
+    if !rest.is_empty() {
+        hash = hash.wrapping_mul(M);
+    }
+    hash ^= hash >> 13;
+    hash = hash.wrapping_mul(M);
+    hash ^= hash >> 15;
+    i32::try_from(hash & 0x7fff_ffff).unwrap() % partitions
+}
