@@ -27,8 +27,10 @@ need ca-certificates test -e /etc/ssl/certs/ca-certificates.crt
 
 if ! command -v cargo >/dev/null; then
     echo "weir: installing Rust with rustup"
-    installer=$(mktemp)
-    trap 'rm -f "$installer"' EXIT
+    # rustup decides by its own name what it is.
+    folder=$(mktemp -d)
+    trap 'rm -rf "$folder"' EXIT
+    installer=$folder/rustup-init
     # What https://sh.rustup.rs would fetch for this machine, without the script in between.
     source=https://static.rust-lang.org/rustup/dist/$(uname -m)-unknown-linux-gnu/rustup-init
     { curl --proto '=https' --tlsv1.2 -fsSL "$source" -o "$installer" && chmod +x "$installer" &&
