@@ -128,6 +128,7 @@ async fn finds_what_was_produced(model: &Model) {
     })
     .await;
     let visible = acked.elapsed();
+    println!("visible by key {visible:?} after its ack");
     assert!(visible < Duration::from_secs(1), "{visible:?}");
     assert_eq!(ids(&page.events), ["e-3", "e-1"]);
     assert_eq!((page.as_of[0].partition, page.as_of[0].offset >= last.offset), (last.partition, true));
@@ -171,7 +172,8 @@ async fn pages_and_says_what_was_cut(model: &Model) {
 async fn refuses_by_name(model: &Model) {
     let code = async |ask: ByKey| model.by_key(ask).await.unwrap_err().code;
     let partition = murmur2_partition(b"alice", PARTITIONS);
-    let at = |partition, offset| ByKey { min_position: Some(MinPosition { partition, offset }), ..key("alice") };
+    let at =
+        |partition, offset| ByKey { min_position: Some(MinPosition { partition, offset }), ..key("alice") };
     assert_eq!(code(at((partition + 1) % PARTITIONS, 0)).await, Code::PositionElsewhere);
     assert_eq!(code(at(partition, 1_000_000)).await, Code::PositionUnknown);
     assert_eq!(code(at(PARTITIONS, 0)).await, Code::PositionUnknown);
@@ -180,7 +182,10 @@ async fn refuses_by_name(model: &Model) {
     assert_eq!(by_position(partition, 1_000_000).await.unwrap_err().code, Code::PositionUnknown);
     let absent = model.recent.by_id(ROUTE, "no such", None, None).await;
     assert_eq!(absent.unwrap_err().code, Code::NotInWindow);
-    assert_eq!(model.recent.by_id("elsewhere", "e", None, None).await.unwrap_err().code, Code::RecentDisabled);
+    assert_eq!(
+        model.recent.by_id("elsewhere", "e", None, None).await.unwrap_err().code,
+        Code::RecentDisabled
+    );
 }
 
 async fn passes_over_what_is_no_event(model: &Model) {
@@ -196,7 +201,8 @@ async fn closes_the_gap_once(model: &Model) {
     model.recent.stop().await;
     let mut last = None;
     for n in 0..5 {
-        last = Some(model.produce(&Produced { order: "o-g", ..Produced::new(&format!("g-{n}"), "gap") }).await);
+        last =
+            Some(model.produce(&Produced { order: "o-g", ..Produced::new(&format!("g-{n}"), "gap") }).await);
     }
     let before = model.gaps_closed();
     let ask = ByKey { min_position: last, ..key("gap") };
