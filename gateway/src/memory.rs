@@ -9,8 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 
 use crate::ports::{
-    Applied, Chunk, Digest, Entry, Floor, Generation, Later, LookupKey, Query, Reading, RecentStore, Ref, Slot,
-    Watermark,
+    Applied, Chunk, Digest, Entry, Floor, Generation, Later, LookupKey, Query, Reading, RecentStore, Ref,
+    Slot, Watermark,
 };
 
 /// The store.

@@ -141,5 +141,6 @@ fn ask(query: KeyQuery) -> Result<ByKey, Problem> {
 /// A time as RFC 3339 or as milliseconds since 1970.
 fn time(text: &str, name: &str) -> Result<i64, Problem> {
     let parsed = text.parse().ok().or_else(|| Some(text.parse::<jiff::Timestamp>().ok()?.as_millisecond()));
-    parsed.ok_or_else(|| Problem::new(Code::BadQuery, format!("`{name}` is an RFC 3339 time or milliseconds")))
+    parsed
+        .ok_or_else(|| Problem::new(Code::BadQuery, format!("`{name}` is an RFC 3339 time or milliseconds")))
 }

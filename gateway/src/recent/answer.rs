@@ -142,7 +142,11 @@ impl AsOf {
         json.raw(",\"offset\":");
         json.number(self.offset);
         json.raw(",\"time\":");
-        if self.time_ms > 0 { json.time(self.time_ms) } else { json.raw("null") }
+        if self.time_ms > 0 {
+            json.time(self.time_ms)
+        } else {
+            json.raw("null")
+        }
         json.raw("}");
     }
 }
@@ -168,7 +172,9 @@ impl Json {
 
     fn text(&mut self, text: Option<&str>) {
         match text {
-            Some(text) => serde_json::to_writer(&mut self.0, text).expect("a string can be written to memory"),
+            Some(text) => {
+                serde_json::to_writer(&mut self.0, text).expect("a string can be written to memory")
+            }
             None => self.raw("null"),
         }
     }
@@ -215,9 +221,11 @@ mod tests {
 
     #[test]
     fn anything_else_is_base64() {
-        for (content_type, data) in
-            [("text/plain", &b"{}"[..]), ("application/json", b"{},{\"x\":1}"), ("application/json", b"\"\xff\"")]
-        {
+        for (content_type, data) in [
+            ("text/plain", &b"{}"[..]),
+            ("application/json", b"{},{\"x\":1}"),
+            ("application/json", b"\"\xff\""),
+        ] {
             let json = event(content_type, data).to_json();
             let value: serde_json::Value = serde_json::from_slice(&json).expect("valid JSON");
             assert_eq!(value["data_base64"], STANDARD.encode(data));

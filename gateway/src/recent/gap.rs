@@ -17,6 +17,7 @@ use crate::ports::{Applied, Chunk, Entry, Generation, RecentStore, Slot};
 /// Stretches read at the same time, and consumers kept for them.
 const AT_ONCE_MAX: usize = 4;
 const RECORDS_MAX: usize = 20_000;
+const OFFSETS_MAX: i64 = 20_000;
 const BYTES_MAX: usize = 8 << 20;
 
 /// Reads stretches, one at a time per partition.
@@ -64,6 +65,10 @@ impl Gaps {
         generation: Generation,
         deadline: Instant,
     ) -> Option<Vec<Entry>> {
+        // Offsets are dense but for a few markers: do not begin what cannot be ended.
+        if to - from > OFFSETS_MAX {
+            return None;
+        }
         let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
         let (ranges, slot) = (Arc::clone(&self.ranges), slot.clone());
         let reading = self.runtime.spawn_blocking(move || {
@@ -88,7 +93,9 @@ impl Gaps {
         Counts::add(&self.counts.gaps_closed, 1);
         match self.store.apply(slot, chunk).await {
             Ok(Applied::Done) => {}
-            Ok(other) => tracing::debug!(?other, at_ms = unix_ms(), "the store did not need what closed a gap"),
+            Ok(other) => {
+                tracing::debug!(?other, at_ms = unix_ms(), "the store did not need what closed a gap")
+            }
             Err(error) => tracing::debug!(%error, "the store did not take what closed a gap"),
         }
     }

@@ -143,11 +143,13 @@ impl Recent {
             let slot = Slot { topic: Arc::clone(&topic.topic), partition: hit.partition };
             let body = match body {
                 Some(body) => body,
-                None => tokio::time::timeout_at(deadline.into(), self.logged_at(&slot, hit.at.offset, deadline))
-                    .await
-                    .ok()
-                    .and_then(Result::ok)
-                    .ok_or_else(|| self.behind())?,
+                None => {
+                    tokio::time::timeout_at(deadline.into(), self.logged_at(&slot, hit.at.offset, deadline))
+                        .await
+                        .ok()
+                        .and_then(Result::ok)
+                        .ok_or_else(|| self.behind())?
+                }
             };
             events.push(Event { topic: slot.topic, partition: hit.partition, offset: hit.at.offset, body });
         }
@@ -197,8 +199,12 @@ impl Listing {
     /// The hits within the window, newest first.
     fn of(topic: &Topic, views: Vec<View>) -> Listing {
         let window_start_ms = unix_ms().saturating_sub(topic.settings.keep().window_ms);
-        let mut listing =
-            Listing { hits: Vec::new(), as_of: Vec::new(), window_start_ms, complete_since_ms: window_start_ms };
+        let mut listing = Listing {
+            hits: Vec::new(),
+            as_of: Vec::new(),
+            window_start_ms,
+            complete_since_ms: window_start_ms,
+        };
         let one_slot = views.len() == 1;
         for view in views {
             listing.as_of.push(view.as_of);

@@ -154,7 +154,8 @@ impl Recent {
         let ends = Arc::new(Ends::start(&start.kafka, CLIENT_GROUP, names)?);
         let counts = Arc::new(Counts::default());
         let routes = start.topics.iter().map(|topic| (Arc::clone(&topic.route), topic.clone())).collect();
-        let gaps = Gaps::new(&start.kafka, Arc::clone(&start.store), start.runtime.clone(), Arc::clone(&counts));
+        let gaps =
+            Gaps::new(&start.kafka, Arc::clone(&start.store), start.runtime.clone(), Arc::clone(&counts));
         let store = Arc::clone(&start.store);
         let (projector, ready) = Projector::start(start, Arc::clone(&ends), Arc::clone(&counts))?;
         let recent = Recent {

@@ -119,7 +119,7 @@ impl Manager {
     /// All partitions of all topics, once they are known.
     fn all_of(&self, sample: &Sample) -> Owned {
         let known = self.topics.keys().all(|topic| sample.partitions.contains_key(topic));
-        known.then(|| sample.bounds.keys().cloned().collect())
+        known.then(|| sample.slots().collect())
     }
 
     /// Ends the tasks of other partitions first, so that no partition ever has two tails here.
@@ -141,7 +141,8 @@ impl Manager {
             }
         }
         for slot in owned {
-            let Some(topic) = self.topics.get(&slot.topic).filter(|_| !self.running.contains_key(slot)) else {
+            let Some(topic) = self.topics.get(&slot.topic).filter(|_| !self.running.contains_key(slot))
+            else {
                 continue;
             };
             let (tell, caught_up) = watch::channel(false);

@@ -122,9 +122,9 @@ mod tests {
     use rdkafka::message::{Header, OwnedHeaders, OwnedMessage, Timestamp};
 
     fn record(headers: &[(&str, &str)], key: Option<&str>, data: Option<&str>) -> OwnedMessage {
-        let headers = headers.iter().fold(OwnedHeaders::new(), |all, (key, value)| {
-            all.insert(Header { key, value: Some(*value) })
-        });
+        let headers = headers
+            .iter()
+            .fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value: Some(*value) }));
         OwnedMessage::new(
             data.map(|data| data.as_bytes().to_vec()),
             key.map(|key| key.as_bytes().to_vec()),

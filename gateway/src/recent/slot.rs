@@ -12,7 +12,9 @@ use uuid::Uuid;
 use super::record::entry;
 use super::{Counts, unix_ms};
 use crate::kafka::consumer::{Bounds, Ends, Log, Sample, Tail};
-use crate::ports::{Applied, Chunk, Floor, Generation, Keep, Query, RecentStore, Slot, StoreError, Watermark};
+use crate::ports::{
+    Applied, Chunk, Floor, Generation, Keep, Query, RecentStore, Slot, StoreError, Watermark,
+};
 
 /// One chunk, at most.
 const RECORDS_MAX: usize = 256;

@@ -67,7 +67,8 @@ impl View {
     /// `newer` are the events found in the log behind the watermark, by rising offset.
     fn new(topic: &Topic, slot: &Slot, query: &Query, reading: Reading, newer: Vec<Entry>) -> Option<View> {
         let watermark = reading.watermark?;
-        let hit = |at: Ref, body| Hit { at, partition: slot.partition, generation: watermark.generation, body };
+        let hit =
+            |at: Ref, body| Hit { at, partition: slot.partition, generation: watermark.generation, body };
         let mut hits: Vec<Hit> = newer
             .into_iter()
             .rev()
@@ -160,7 +161,9 @@ impl Recent {
         let from = watermark.next.max(bounds.start);
         let generation = watermark.generation;
         let entries = match from < to {
-            true => self.gaps.read(slot, from, to, generation, deadline).await.ok_or_else(|| self.behind())?,
+            true => {
+                self.gaps.read(slot, from, to, generation, deadline).await.ok_or_else(|| self.behind())?
+            }
             false => Vec::new(),
         };
         let fresh_ms = (to >= bounds.end).then_some(sample.requested_ms);
@@ -174,7 +177,8 @@ impl Recent {
 
     /// The bodies of the hits that the store has, in their order; one round trip per slot.
     pub(super) async fn bodies(&self, topic: &Topic, hits: &[Hit]) -> Vec<Option<Body>> {
-        let mut by_slot: std::collections::BTreeMap<(i32, u64), Vec<usize>> = std::collections::BTreeMap::new();
+        let mut by_slot: std::collections::BTreeMap<(i32, u64), Vec<usize>> =
+            std::collections::BTreeMap::new();
         for (i, hit) in hits.iter().enumerate().filter(|(_, hit)| hit.body.is_none()) {
             by_slot.entry((hit.partition, hit.generation.0)).or_default().push(i);
         }
@@ -189,7 +193,8 @@ impl Recent {
                 found[place] = body;
             }
         }
-        let read = |(hit, bytes): (&Hit, Option<Bytes>)| Body::decode(&bytes?, hit.generation, &hit.at.id_digest);
+        let read =
+            |(hit, bytes): (&Hit, Option<Bytes>)| Body::decode(&bytes?, hit.generation, &hit.at.id_digest);
         hits.iter().zip(found).map(read).collect()
     }
 

@@ -98,9 +98,11 @@ impl Cluster {
             }
             let worst = match &replies {
                 Err(error) => Some(advice(error)),
-                Ok(replies) => replies.iter().filter_map(|reply| reply.as_ref().err()).map(advice).find(
-                    |advice| matches!(advice, Advice::Moved | Advice::Ask(..) | Advice::Look),
-                ),
+                Ok(replies) => replies
+                    .iter()
+                    .filter_map(|reply| reply.as_ref().err())
+                    .map(advice)
+                    .find(|advice| matches!(advice, Advice::Moved | Advice::Ask(..) | Advice::Look)),
             };
             match worst {
                 Some(Advice::Moved) => {
@@ -170,7 +172,10 @@ impl Inner {
         let known: Vec<Client> = self.map.load().clients.values().cloned().collect();
         for client in witness.into_iter().chain(&known) {
             match self.look_through(client).await {
-                Ok(()) => return Ok(*looked = Some(Instant::now())),
+                Ok(()) => {
+                    *looked = Some(Instant::now());
+                    return Ok(());
+                }
                 Err(error) => last = error,
             }
         }
@@ -182,7 +187,10 @@ impl Inner {
                 self.factory.disconnect(client);
             }
             match seen {
-                Ok(()) => return Ok(*looked = Some(Instant::now())),
+                Ok(()) => {
+                    *looked = Some(Instant::now());
+                    return Ok(());
+                }
                 Err(error) => last = error,
             }
         }

@@ -67,7 +67,8 @@ mod tests {
         let slot = Slot { topic: "t".into(), partition: 0 };
         let keep = Keep { window_ms: 1000, per_key: 4, bytes_max: 100 };
         let mut ledgers = Ledgers::default();
-        let mut note = |to, time, bytes, now| ledgers.note(&slot, Generation(1), (to, time, bytes), keep, now);
+        let mut note =
+            |to, time, bytes, now| ledgers.note(&slot, Generation(1), (to, time, bytes), keep, now);
         assert_eq!(note(10, 5000, 60, 5000), None);
         assert_eq!(note(20, 5100, 60, 5100), Some(Floor { offset: 10, time_ms: 5001 }));
         assert_eq!(note(30, 6500, 60, 6500), None, "the second had left the window");

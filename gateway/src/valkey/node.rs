@@ -194,7 +194,8 @@ fn tls_config(tls: &Tls) -> Result<TlsConfig, SettingsError> {
     let builder = ClientConfig::builder().with_root_certificates(roots);
     let config = match (&tls.cert, &tls.key) {
         (Some(cert), Some(key)) => {
-            let key_der = PrivateKeyDer::from_pem_reader(open(key)?).map_err(|error| unusable(key, &error))?;
+            let key_der =
+                PrivateKeyDer::from_pem_reader(open(key)?).map_err(|error| unusable(key, &error))?;
             builder
                 .with_client_auth_cert(certificates(cert)?, key_der)
                 .map_err(|error| unusable(cert, &error))?

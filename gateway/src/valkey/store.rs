@@ -14,8 +14,8 @@ use super::names::Names;
 use super::node::{Advice, Command, advice};
 use super::scripts::{APPLY, FLOOR, OPEN, READ};
 use crate::ports::{
-    Applied, Chunk, Entry, Floor, Generation, Keep, Later, Query, Reading, RecentStore, Ref, Slot, StoreError,
-    Watermark,
+    Applied, Chunk, Entry, Floor, Generation, Keep, Later, Query, Reading, RecentStore, Ref, Slot,
+    StoreError, Watermark,
 };
 
 /// The most records and keys of one `apply` call: at about 2 µs a key it stays under a millisecond.
@@ -46,9 +46,14 @@ impl Generations {
 impl Valkey {
     /// Runs commands that `make` builds by digest; where a script is not known, all of them again with the
     /// source. Sound in a pipeline, too: calls behind one that did not run answer GAP and change nothing.
-    async fn run(&self, names: &Names, make: impl Fn(bool) -> Vec<Command>) -> Result<Vec<Value>, StoreError> {
+    async fn run(
+        &self,
+        names: &Names,
+        make: impl Fn(bool) -> Vec<Command>,
+    ) -> Result<Vec<Value>, StoreError> {
         let mut replies = self.cluster.run(names.hash_slot(), &make(false)).await?;
-        let unknown = |reply: &Result<Value, _>| matches!(reply.as_ref().map_err(advice), Err(Advice::NoScript));
+        let unknown =
+            |reply: &Result<Value, _>| matches!(reply.as_ref().map_err(advice), Err(Advice::NoScript));
         if replies.iter().any(unknown) {
             replies = self.cluster.run(names.hash_slot(), &make(true)).await?;
         }

@@ -43,6 +43,13 @@ pub struct Sample {
     pub partitions: HashMap<Arc<str>, i32>,
 }
 
+impl Sample {
+    /// Every partition of every topic that is known.
+    pub fn slots(&self) -> impl Iterator<Item = Slot> + '_ {
+        slots(&self.partitions)
+    }
+}
+
 /// The sampler. Dropping it ends its thread.
 pub struct Ends {
     latest: watch::Receiver<Arc<Sample>>,
@@ -122,7 +129,7 @@ impl Sampler {
     fn run(mut self, woken: &Receiver<()>, publish: &watch::Sender<Arc<Sample>>) {
         let mut samples = 0_u32;
         loop {
-            if samples % SAMPLES_PER_METADATA == 0 || self.partitions.len() < self.topics.len() {
+            if samples.is_multiple_of(SAMPLES_PER_METADATA) || self.partitions.len() < self.topics.len() {
                 self.count_partitions();
             }
             samples = samples.wrapping_add(1);
@@ -156,8 +163,8 @@ impl Sampler {
 
     fn sample(&self) -> Result<Sample, KafkaError> {
         let (requested, requested_ms) = (Instant::now(), unix_ms());
-        let ends = ask(&self.consumer, self.slots(), Offset::End)?;
-        let starts = ask(&self.consumer, self.slots(), Offset::Beginning)?;
+        let ends = ask(&self.consumer, slots(&self.partitions), Offset::End)?;
+        let starts = ask(&self.consumer, slots(&self.partitions), Offset::Beginning)?;
         let bounds = ends
             .into_iter()
             .filter_map(|(slot, end)| {
@@ -167,12 +174,12 @@ impl Sampler {
             .collect();
         Ok(Sample { requested, requested_ms, bounds, partitions: self.partitions.clone() })
     }
+}
 
-    fn slots(&self) -> impl Iterator<Item = Slot> + '_ {
-        self.partitions.iter().flat_map(|(topic, count)| {
-            (0..*count).map(move |partition| Slot { topic: Arc::clone(topic), partition })
-        })
-    }
+fn slots(partitions: &HashMap<Arc<str>, i32>) -> impl Iterator<Item = Slot> + '_ {
+    partitions.iter().flat_map(|(topic, count)| {
+        (0..*count).map(move |partition| Slot { topic: Arc::clone(topic), partition })
+    })
 }
 
 /// One ListOffsets per broker. `End` and `Beginning` are timestamps too, as the protocol has it.

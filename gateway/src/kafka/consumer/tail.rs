@@ -91,7 +91,11 @@ impl Tail {
     ///
     /// # Errors
     /// Among others, [`KafkaError::MessageConsumption`] when the position is outside of the log.
-    pub async fn next(&self, records_max: usize, bytes_max: usize) -> Result<Vec<BorrowedMessage<'_>>, KafkaError> {
+    pub async fn next(
+        &self,
+        records_max: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<BorrowedMessage<'_>>, KafkaError> {
         if let Some(error) = self.pending.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(error);
         }
