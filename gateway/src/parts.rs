@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rdkafka::error::KafkaError;
+
 use crate::config::Config;
 use crate::config::route_settings::{ChainSettings, RouteSettings, TypeSettings};
 use crate::event::{Limits, Rules, TypeRule};
@@ -118,7 +120,15 @@ pub fn chain(config: &Config, host: &Host, route: &RouteSettings) -> Result<Vec<
 fn producer(config: &Config) -> Result<Producer, Unusable> {
     let settings = config.kafka.producer_config(config.limits.record_bytes_max());
     let settings = settings.map_err(|error| Unusable(error.to_string()))?;
-    Producer::start(settings, topics(config)).map_err(|error| Unusable(format!("kafka: {error}")))
+    Producer::start(settings, topics(config)).map_err(refused)
+}
+
+/// librdkafka's own text repeats the value of a setting it refuses, which may be a secret.
+fn refused(error: KafkaError) -> Unusable {
+    match error {
+        KafkaError::ClientConfig(_, why, name, _value) => Unusable(format!("kafka: property `{name}`: {why}")),
+        other => Unusable(format!("kafka: {other}")),
+    }
 }
 
 /// Every topic that a record may go to.
