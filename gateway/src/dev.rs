@@ -33,7 +33,9 @@ pub struct Kafka(MockCluster<'static, DefaultProducerContext>);
 impl Kafka {
     /// Starts it, on loopback ports of its own.
     pub fn start() -> Result<Kafka, ServeError> {
-        MockCluster::new(1).map(Kafka).map_err(|error| ServeError::Config(format!("the mock cluster: {error}")))
+        MockCluster::new(1)
+            .map(Kafka)
+            .map_err(|error| ServeError::Config(format!("the mock cluster: {error}")))
     }
 
     /// What it changes in any config, in the form of environment variables.
@@ -67,7 +69,9 @@ const ORDER: &str = r#"{"order_id":"o-1","customer":{"user_id":"u-7","device_fin
 #[expect(clippy::print_stdout, reason = "what `weir dev` says to the person who started it")]
 fn welcome(addresses: Addresses, bootstrap: &str, routes: &[String]) {
     let Addresses { listen, admin } = addresses;
-    println!("Weir is up. Kafka is a mock inside this process: it keeps about the last 5 MiB of each partition,");
+    println!(
+        "Weir is up. Kafka is a mock inside this process: it keeps about the last 5 MiB of each partition,"
+    );
     println!("in memory, and forgets everything when it ends.\n");
     println!("  events and lookups   http://{listen}");
     println!("  health and metrics   http://{admin}/metrics");

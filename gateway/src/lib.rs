@@ -45,8 +45,8 @@ pub mod recent;
 pub mod valkey;
 
 pub mod config;
-pub mod parts;
 pub mod http;
+pub mod parts;
 pub mod pipeline;
 
 pub mod commands;

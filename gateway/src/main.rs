@@ -69,6 +69,7 @@ fn configured<const N: usize>(
 }
 
 fn compile_plugin(args: &CompilePluginArgs) -> Result<ExitCode, Failure> {
-    weir::plugin::compile_plugin(args.memory_bytes_max, args.cpu_s_max).map_err(|error| Failure::Other(format!("{error:#}")))?;
+    weir::plugin::compile_plugin(args.memory_bytes_max, args.cpu_s_max)
+        .map_err(|error| Failure::Other(format!("{error:#}")))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -92,9 +92,14 @@ impl Metrics {
             )?,
             recent: counter("weir_recent_total", "What the read model did.", &["what"])?,
             answers: Arc::new(Answers {
-                counters: counter("weir_http_answers_total", "HTTP answers of the ingest listener.", &["status"])?,
+                counters: counter(
+                    "weir_http_answers_total",
+                    "HTTP answers of the ingest listener.",
+                    &["status"],
+                )?,
                 by_status: [const { OnceLock::new() }; 600],
-            }),            in_flight_bytes: gauge("weir_in_flight_bytes", "Bytes of events in the house, copies counted.")?,
+            }),
+            in_flight_bytes: gauge("weir_in_flight_bytes", "Bytes of events in the house, copies counted.")?,
             connections: gauge("weir_connections", "Open connections of the ingest listener.")?,
             stage_seconds,
             registry,

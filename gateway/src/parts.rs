@@ -88,7 +88,8 @@ fn chains(config: &Config, metrics: &Metrics) -> Result<Chains, Unusable> {
         return Ok(Chains::default());
     }
     let host = plugin_host(config, metrics).map_err(Unusable)?;
-    let routes = config.routes.iter().map(|route| Ok((route.name.as_str().into(), chain(config, &host, route)?)));
+    let routes =
+        config.routes.iter().map(|route| Ok((route.name.as_str().into(), chain(config, &host, route)?)));
     Ok(Chains::new(routes.collect::<Result<Vec<_>, Unusable>>()?))
 }
 
@@ -126,14 +127,17 @@ fn producer(config: &Config) -> Result<Producer, Unusable> {
 /// librdkafka's own text repeats the value of a setting it refuses, which may be a secret.
 fn refused(error: KafkaError) -> Unusable {
     match error {
-        KafkaError::ClientConfig(_, why, name, _value) => Unusable(format!("kafka: property `{name}`: {why}")),
+        KafkaError::ClientConfig(_, why, name, _value) => {
+            Unusable(format!("kafka: property `{name}`: {why}"))
+        }
         other => Unusable(format!("kafka: {other}")),
     }
 }
 
 /// Every topic that a record may go to.
 pub fn topics(config: &Config) -> Vec<Arc<str>> {
-    let topics = config.routes.iter().flat_map(|route| [&route.topic].into_iter().chain(&route.topics_allowed));
+    let topics =
+        config.routes.iter().flat_map(|route| [&route.topic].into_iter().chain(&route.topics_allowed));
     let mut topics: Vec<Arc<str>> = topics.map(|topic| topic.as_str().into()).collect();
     topics.sort();
     topics.dedup();

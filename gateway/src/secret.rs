@@ -140,7 +140,10 @@ mod tests {
     fn a_secret_is_a_place_and_the_error_names_it() {
         let secret: Secret = serde_json::from_str(r#"{"env": "WEIR_NO_SUCH_VARIABLE"}"#).unwrap();
         let error = secret.reveal().err().unwrap();
-        assert_eq!(error.to_string(), "the environment variable WEIR_NO_SUCH_VARIABLE is not set (or is not UTF-8)");
+        assert_eq!(
+            error.to_string(),
+            "the environment variable WEIR_NO_SUCH_VARIABLE is not set (or is not UTF-8)"
+        );
     }
 
     #[test]

@@ -56,8 +56,7 @@ impl Settings {
 pub fn start(settings: &Settings) -> Result<(), TelemetryError> {
     let terminal = std::io::stderr().is_terminal();
     let format = settings.format.unwrap_or(if terminal { Format::Text } else { Format::Json });
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(settings.filter()?).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(settings.filter()?).with_writer(std::io::stderr);
     match format {
         Format::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
         Format::Text => builder.with_ansi(terminal).with_target(false).try_init(),

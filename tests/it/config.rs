@@ -16,7 +16,12 @@ fn folder(config: &str) -> TempDir {
 
 /// Runs `weir` in `folder` with this environment.
 fn weir(folder: &Path, args: &[&str], environment: &[(&str, &str)]) -> Output {
-    Command::new(inputs::weir()).args(args).envs(environment.iter().copied()).current_dir(folder).output().unwrap()
+    Command::new(inputs::weir())
+        .args(args)
+        .envs(environment.iter().copied())
+        .current_dir(folder)
+        .output()
+        .unwrap()
 }
 
 fn said(output: &Output) -> String {
@@ -51,7 +56,11 @@ fn a_bad_config_ends_with_64_and_shows_where() {
         let output = weir(folder.path(), &args, &[]);
         expect(&output, 64, &["unknown key `topik`", "weir.yaml:3:20", "did you mean `topic`?"]);
     }
-    expect(&weir(folder.path(), &["serve", "-c", "none.yaml"], &[]), 64, &["none.yaml: the config cannot be read"]);
+    expect(
+        &weir(folder.path(), &["serve", "-c", "none.yaml"], &[]),
+        64,
+        &["none.yaml: the config cannot be read"],
+    );
 }
 
 #[test]
@@ -73,15 +82,24 @@ fn the_schema_for_editors_is_printed_whole() {
 
 #[test]
 fn validate_checks_files_without_asking_anybody() {
-    let config = config(NOBODY, "orders").replace("routes:", "schemas: schemas\nroutes:") + "    subject: orders\n";
+    let config =
+        config(NOBODY, "orders").replace("routes:", "schemas: schemas\nroutes:") + "    subject: orders\n";
     let folder = folder(&config);
     let args = ["validate", "-c", "weir.yaml", "--no-environment"];
     std::fs::create_dir_all(folder.path().join("schemas/orders")).unwrap();
-    expect(&weir(folder.path(), &args, &[]), 64, &["✗ route orders: there is no schema schemas/orders/<version>.json"]);
+    expect(
+        &weir(folder.path(), &args, &[]),
+        64,
+        &["✗ route orders: there is no schema schemas/orders/<version>.json"],
+    );
 
     let schema = folder.path().join("schemas/orders/1.json");
     std::fs::write(&schema, r#"{"type": "object"}"#).unwrap();
-    expect(&weir(folder.path(), &args, &[]), 0, &["✓ config weir.yaml: 1 route", "✓ schemas schemas: 1 schema"]);
+    expect(
+        &weir(folder.path(), &args, &[]),
+        0,
+        &["✓ config weir.yaml: 1 route", "✓ schemas schemas: 1 schema"],
+    );
 
     std::fs::write(&schema, r#"{"type": "nothing"}"#).unwrap();
     let output = weir(folder.path(), &[&args[..], &["-o", "json"]].concat(), &[]);
@@ -119,7 +137,11 @@ fn variables_and_secrets_are_named_when_they_fail() {
 #[test]
 fn validate_says_who_does_not_answer() {
     let folder = folder(&config(NOBODY, "orders"));
-    let output = weir(folder.path(), &["validate", "-c", "weir.yaml"], &[("WEIR__VALKEY", "{nodes: ['127.0.0.1:1']}")]);
+    let output = weir(
+        folder.path(),
+        &["validate", "-c", "weir.yaml"],
+        &[("WEIR__VALKEY", "{nodes: ['127.0.0.1:1']}")],
+    );
     expect(&output, 1, &["✗ kafka 127.0.0.1:1: Kafka does not answer", "✗ valkey 127.0.0.1:1: "]);
 }
 
@@ -143,7 +165,11 @@ async fn topics_are_made_and_weak_ones_refused() {
         "kafka: {{brokers: [\"{brokers}\"]}}\nroutes: [{{name: orders, topic: {weak}, topic_settings: {{partitions: 2}}}}]\n"
     );
     let output = weir(folder(&strong).path(), &check, &[]);
-    expect(&output, 64, &[&line("✗", &weak, "min.insync.replicas is 1"), &line("✗", &weak, "cleanup.policy")]);
+    expect(
+        &output,
+        64,
+        &[&line("✗", &weak, "min.insync.replicas is 1"), &line("✗", &weak, "cleanup.policy")],
+    );
 }
 
 #[tokio::test]
@@ -159,7 +185,8 @@ async fn kafka_is_reached_over_tls_with_a_login() {
         access.bootstrap.split(',').next().unwrap()
     );
     let config = config(NOBODY, "orders");
-    let secured = folder(&config.replace(&config[..config.find("routes:").unwrap() + "routes:".len()], &section));
+    let secured =
+        folder(&config.replace(&config[..config.find("routes:").unwrap() + "routes:".len()], &section));
     let create = ["topics", "create", "-c", "weir.yaml"];
     expect(&weir(secured.path(), &create, &[("LOGIN", access.password)]), 0, &["✓ topic orders: made"]);
     let refused = weir(secured.path(), &create, &[("LOGIN", "not-the-password")]);

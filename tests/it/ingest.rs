@@ -93,14 +93,18 @@ async fn batches_answer_each_event_in_order() {
     let mixed = client.event(json!([order(1), bad_order(), order(2)]).to_string()).await;
     assert_eq!(mixed.status, 207);
     let problem = &mixed.body["results"][1]["problem"];
-    assert_eq!(problem["errors"], json!([{"pointer": "/total", "keyword": "type", "detail": problem["errors"][0]["detail"]}]));
+    assert_eq!(
+        problem["errors"],
+        json!([{"pointer": "/total", "keyword": "type", "detail": problem["errors"][0]["detail"]}])
+    );
     assert_eq!(client.event("[]").await.status, 200);
     assert_eq!(client.event(json!([bad_order(), 7]).to_string()).await.status, 422);
 
     let path = format!("/v1/events/{}", client.route);
     let lines = format!("{}\n\n{}\r\n{{\n", order(4), order(5));
     let ndjson = client.post(&path, "application/x-ndjson", lines).await;
-    let codes: Vec<_> = ndjson.body["results"].as_array().unwrap().iter().map(|it| &it["problem"]["code"]).collect();
+    let codes: Vec<_> =
+        ndjson.body["results"].as_array().unwrap().iter().map(|it| &it["problem"]["code"]).collect();
     assert_eq!((ndjson.status, codes), (207, vec![&Value::Null, &Value::Null, &json!("invalid-json")]));
     let stored = shared_kafka().await.records(&client.route).await.len();
     assert_eq!(stored, 150 + 2 + 2);
@@ -117,7 +121,10 @@ async fn a_cloudevent_finds_its_route_by_its_type() {
     let structured = "application/cloudevents+json; charset=utf-8";
     let answer = client.post("/v1/events", structured, event.to_string()).await;
     assert_eq!(answer.status, 201, "{}", answer.body);
-    assert_eq!((&answer.body["id"], &answer.body["source"], &answer.body["type"]), (&json!("e-1"), &json!("/shop"), &json!("orders.placed")));
+    assert_eq!(
+        (&answer.body["id"], &answer.body["source"], &answer.body["type"]),
+        (&json!("e-1"), &json!("/shop"), &json!("orders.placed"))
+    );
     let records = shared_kafka().await.records(&client.route).await;
     let header = |name: &str| {
         let found = records[0].headers().unwrap().iter().find(|header| header.key == name)?;
@@ -169,7 +176,8 @@ async fn bad_input_is_refused_by_name_and_leaves_the_process_up() {
     }
     assert_eq!(client.event(order(1).to_string()).await.status, 201);
     assert_eq!(shared_kafka().await.records(&client.route).await.len(), 1, "nothing else was stored");
-    let (events_in, out) = (client.metric("weir_events_in_total", "").await, client.metric("weir_events_out_total", "").await);
+    let (events_in, out) =
+        (client.metric("weir_events_in_total", "").await, client.metric("weir_events_out_total", "").await);
     assert_eq!(events_in, out, "events in = sum of outcomes");
     assert!(events_in > 9.0);
     assert_eq!(client.metric("weir_events_out_total", "outcome=\"lost\"").await, 0.0);

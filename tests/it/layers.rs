@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 /// The order in which an event meets the modules; those of one row do not know each other.
 const LINE: &[&[&str]] = &[
+    &["problem"],
     &["metrics"],
     &["secret"],
     &["telemetry"],
-    &["problem"],
     &["event"],
     &["schema"],
     &["plugin"],
@@ -78,7 +78,8 @@ fn imports_point_up_the_stream() {
             continue;
         };
         let text = fs::read_to_string(&file).expect("readable");
-        let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+        let code: String =
+            text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
         for other in named(&code) {
             match row(&other) {
                 Some(place) if other != module && place >= own => {
@@ -98,7 +99,7 @@ fn no_file_is_longer_than_a_reader_holds() {
     let long: Vec<_> = files
         .iter()
         .map(|file| (fs::read_to_string(file).expect("readable").lines().count(), file))
-        .filter(|(lines, _)| *lines > 400)
+        .filter(|(lines, file)| *lines > if file.ends_with("tests.rs") { 600 } else { 400 })
         .collect();
-    assert!(long.is_empty(), "over 400 lines: {long:?}");
+    assert!(long.is_empty(), "over 400 lines, or 600 of tests: {long:?}");
 }

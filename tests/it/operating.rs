@@ -143,6 +143,12 @@ async fn weir_dev_answers_what_it_prints() {
     assert_eq!(found.body["events"][0]["data"]["order_id"], "o-7");
     let at = format!("/at/{}/{}", receipt.body["partition"], receipt.body["offset"]);
     assert_eq!(client.look(&at).await.body["id"], receipt.body["id"]);
-    let refused = client.event(order(7).replace("12.5,\"currency", "\"much\",\"currency").replace("\"total\":12.5", "\"total\":\"much\"")).await;
+    let refused = client
+        .event(
+            order(7)
+                .replace("12.5,\"currency", "\"much\",\"currency")
+                .replace("\"total\":12.5", "\"total\":\"much\""),
+        )
+        .await;
     assert_eq!((refused.status, &refused.body["errors"][0]["pointer"]), (422, &json!("/total")));
 }

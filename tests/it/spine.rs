@@ -68,7 +68,11 @@ pub async fn orders() -> Route {
 impl Route {
     /// Starts a gateway with this route and waits until it is ready.
     pub async fn start(&self) -> Client {
-        Client { weir: Weir::start(WeirOptions::serve(&self.config)).await, route: self.name.clone(), http: reqwest::Client::new() }
+        Client {
+            weir: Weir::start(WeirOptions::serve(&self.config)).await,
+            route: self.name.clone(),
+            http: reqwest::Client::new(),
+        }
     }
 }
 
@@ -114,7 +118,8 @@ impl Client {
     /// The sum of all samples of a metric whose labels contain `labels`.
     pub async fn metric(&self, name: &str, labels: &str) -> f64 {
         let text = self.http.get(self.weir.admin_url("/metrics")).send().await.unwrap().text().await.unwrap();
-        let samples = text.lines().filter(|line| line.starts_with(&format!("{name}{{")) && line.contains(labels));
+        let samples =
+            text.lines().filter(|line| line.starts_with(&format!("{name}{{")) && line.contains(labels));
         samples.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
     }
 }

@@ -94,7 +94,10 @@ mod tests {
         checks.add("config weir.yaml", Verdict::Good, "2 routes");
         checks.add("topic orders", Verdict::Wrong, "has 1 copies");
         checks.add("valkey", Verdict::Unavailable, "no answer");
-        assert_eq!(checks.text(), "✓ config weir.yaml: 2 routes\n✗ topic orders: has 1 copies\n✗ valkey: no answer\n");
+        assert_eq!(
+            checks.text(),
+            "✓ config weir.yaml: 2 routes\n✗ topic orders: has 1 copies\n✗ valkey: no answer\n"
+        );
         assert_eq!(checks.worst(), Verdict::Wrong);
     }
 }

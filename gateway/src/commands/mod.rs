@@ -223,6 +223,7 @@ fn print(text: &str) -> Result<(), Failure> {
 /// Runs what asks Kafka or Valkey, on a runtime of its own.
 fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|cause| Failure::Other(format!("the runtime cannot be started: {cause}")))?;
+    let runtime =
+        runtime.map_err(|cause| Failure::Other(format!("the runtime cannot be started: {cause}")))?;
     Ok(runtime.block_on(work))
 }

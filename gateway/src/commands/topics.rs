@@ -59,7 +59,9 @@ async fn make(admin: &Admin, wanted: &Wanted, checks: &mut Checks) {
     let size = format!("{} partitions, {} copies", wanted.partitions, wanted.replication_factor);
     match admin.create(wanted).await {
         Ok(true) => checks.add(what, Verdict::Good, format!("made: {size}")),
-        Ok(false) => checks.add(what, Verdict::Warning, "was made by somebody else meanwhile; check it again"),
+        Ok(false) => {
+            checks.add(what, Verdict::Warning, "was made by somebody else meanwhile; check it again")
+        }
         Err(error) => checks.add(what, verdict(&error), error.to_string()),
     }
 }

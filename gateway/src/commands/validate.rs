@@ -55,7 +55,8 @@ fn schemas(config: &Config, checks: &mut Checks) {
             checks.add(what, Verdict::Good, count(registry.schemas().count(), "schema"));
             for route in &config.routes {
                 for subject in subjects(route).filter(|subject| registry.subject(subject).is_none()) {
-                    let detail = format!("there is no schema {}/<version>.json", folder.join(subject).display());
+                    let detail =
+                        format!("there is no schema {}/<version>.json", folder.join(subject).display());
                     checks.add(format!("route {}", route.name), Verdict::Wrong, detail);
                 }
             }

@@ -24,7 +24,9 @@ pub(crate) fn mask(text: &str) -> String {
         };
         let (clear, hidden) = line.split_at(from);
         masked.push_str(clear);
-        masked.extend(hidden.bytes().map(|byte| if byte == b'\n' || byte == b'\r' { byte as char } else { '*' }));
+        masked.extend(
+            hidden.bytes().map(|byte| if byte == b'\n' || byte == b'\r' { byte as char } else { '*' }),
+        );
     }
     masked
 }
@@ -32,7 +34,8 @@ pub(crate) fn mask(text: &str) -> String {
 /// Where on this line a literal begins that follows a secret's key, and whether it goes on below.
 fn literal(line: &str) -> Option<(usize, bool)> {
     line.match_indices(':').find_map(|(colon, _)| {
-        let (name, value) = (line[..colon].trim_end().trim_end_matches(['"', '\'']), line[colon + 1..].trim());
+        let (name, value) =
+            (line[..colon].trim_end().trim_end_matches(['"', '\'']), line[colon + 1..].trim());
         if !is_secret_key(name) || is_reference(value) {
             return None;
         }
@@ -44,7 +47,8 @@ fn literal(line: &str) -> Option<(usize, bool)> {
 fn is_secret_key(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     SECRET_KEYS.iter().any(|key| {
-        let boundary = |before: &str| !before.ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '-');
+        let boundary =
+            |before: &str| !before.ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '-');
         name.strip_suffix(key).is_some_and(boundary)
     })
 }
@@ -64,7 +68,10 @@ mod tests {
             ("password: hunter2\n", "password:********\n"),
             ("  sasl: {username: u, password: hunter2}\n", "  sasl: {username: u, password:*********\n"),
             ("\"sasl.password\": \"h\n", "\"sasl.password\":***\n"),
-            ("a:\n  password: |\n    one\n\n    two\n  b: c\n", "a:\n  password:**\n    ***\n\n    ***\n  b: c\n"),
+            (
+                "a:\n  password: |\n    one\n\n    two\n  b: c\n",
+                "a:\n  password:**\n    ***\n\n    ***\n  b: c\n",
+            ),
             ("password:\n  env: X\nb: c\n", "password:\n  env: X\nb: c\n"),
             ("password: {env: X}\n", "password: {env: X}\n"),
             ("key: data:/repository/id\n", "key: data:/repository/id\n"),

@@ -100,14 +100,12 @@ pub struct Refused(pub Vec<String>);
 
 /// The process's environment, for [`load`]; what is not UTF-8 is left out.
 pub fn environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 /// Reads the file, applies `environment`'s overrides, and refuses what cannot work. Reads no secrets.
-pub fn load(
-    path: &Path,
-    environment: impl IntoIterator<Item = (String, String)>,
-) -> Result<Loaded, Refused> {
+pub fn load(path: &Path, environment: impl IntoIterator<Item = (String, String)>) -> Result<Loaded, Refused> {
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path)
         .map_err(|cause| Refused(vec![format!("{name}: the config cannot be read: {cause}\n")]))?;

@@ -5,8 +5,8 @@
 use std::fmt::Display;
 
 use miette::{
-    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents, Severity,
-    SourceCode, SourceSpan, SpanContents,
+    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents,
+    Severity, SourceCode, SourceSpan, SpanContents,
 };
 
 use super::mask::mask;
@@ -51,12 +51,7 @@ impl Finding {
 
     /// The same, where it was written.
     pub(crate) fn at(origin: Option<Origin>, message: impl Into<String>, help: Option<String>) -> Self {
-        Finding {
-            severity: Severity::Error,
-            message: message.into(),
-            help,
-            place: Place::Origin(origin),
-        }
+        Finding { severity: Severity::Error, message: message.into(), help, place: Place::Origin(origin) }
     }
 
     /// The same, with what to do.

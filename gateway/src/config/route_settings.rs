@@ -5,8 +5,8 @@
 use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{Deserializer, Error, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::Deserialize;
+use serde::de::{Deserializer, Error, MapAccess, Visitor, value::MapAccessDeserializer};
 
 use crate::event::Selector;
 use crate::event::selector::SelectorError;
@@ -130,7 +130,8 @@ impl<'de> Deserialize<'de> for RecentSettings {
                 Ok(if on { RecentSettings::default() } else { RecentSettings(None) })
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RecentSettings, A::Error> {
-                recent::Settings::deserialize(MapAccessDeserializer::new(map)).map(|it| RecentSettings(Some(it)))
+                recent::Settings::deserialize(MapAccessDeserializer::new(map))
+                    .map(|it| RecentSettings(Some(it)))
             }
         }
         deserializer.deserialize_any(FalseOrWindow)

@@ -67,18 +67,19 @@ fn an_unknown_key_is_shown_with_what_was_meant() {
 
 #[test]
 fn a_wrong_type_is_shown_without_its_text() {
-    shows(&GOOD.replace("kafka:", "workers: many\nkafka:"), &[
-        "× expected a whole number, not negative, found text",
-        "╭─[weir.yaml:1:10]",
-        "1 │ workers: many",
-    ]);
-    shows(&GOOD.replace("topic: orders", "topic: 5"), &[
-        "× expected text, found the number 5",
-        "╭─[weir.yaml:5:12]",
-        "help: put the value in quotes",
-    ]);
+    shows(
+        &GOOD.replace("kafka:", "workers: many\nkafka:"),
+        &["× expected a whole number, not negative, found text", "╭─[weir.yaml:1:10]", "1 │ workers: many"],
+    );
+    shows(
+        &GOOD.replace("topic: orders", "topic: 5"),
+        &["× expected text, found the number 5", "╭─[weir.yaml:5:12]", "help: put the value in quotes"],
+    );
     shows(&GOOD.replace("    topic: orders\n", ""), &["× `topic` is missing here", "weir.yaml:4:5"]);
-    shows(&GOOD.replace("kafka:", "log: {format: xml}\nkafka:"), &["unknown word `xml`", "known here: json, text"]);
+    shows(
+        &GOOD.replace("kafka:", "log: {format: xml}\nkafka:"),
+        &["unknown word `xml`", "known here: json, text"],
+    );
 }
 
 #[test]
@@ -96,7 +97,8 @@ fn a_literal_secret_is_refused_and_never_repeated() {
     }
     let shown = refusal(&GOOD.replace("routes:", "  sasl: {mechanism: plain, pass: [hunter2\nroutes:"));
     assert!(!shown.contains("hunter2"), "{shown}");
-    let shown = read_with(GOOD, &[("WEIR__KAFKA__SASL", "{mechanism: plain, password: hunter2}")]).unwrap_err();
+    let shown =
+        read_with(GOOD, &[("WEIR__KAFKA__SASL", "{mechanism: plain, password: hunter2}")]).unwrap_err();
     assert!(shown.to_string().starts_with("  × WEIR__KAFKA__SASL: expected `{env: NAME}`"), "{shown}");
     assert!(!shown.to_string().contains("hunter2"), "{shown}");
 }
@@ -111,14 +113,17 @@ fn what_is_no_yaml_is_shown_where_it_stops() {
 
 #[test]
 fn variables_set_single_keys() {
-    let loaded = read_with(GOOD, &[
-        ("WEIR__KAFKA__BROKERS", r#"["a:9092", "b:9092"]"#),
-        ("WEIR__ROUTES__0__TOPIC", "orders-eu"),
-        ("WEIR__LIMITS__EVENT_BYTES_MAX", "4096"),
-        ("WEIR__ROUTES__0__RECENT", "false"),
-        ("WEIRD__KAFKA", "not ours"),
-        ("PATH", "/bin"),
-    ])
+    let loaded = read_with(
+        GOOD,
+        &[
+            ("WEIR__KAFKA__BROKERS", r#"["a:9092", "b:9092"]"#),
+            ("WEIR__ROUTES__0__TOPIC", "orders-eu"),
+            ("WEIR__LIMITS__EVENT_BYTES_MAX", "4096"),
+            ("WEIR__ROUTES__0__RECENT", "false"),
+            ("WEIRD__KAFKA", "not ours"),
+            ("PATH", "/bin"),
+        ],
+    )
     .unwrap();
     assert_eq!(loaded.config.kafka.brokers, ["a:9092", "b:9092"]);
     assert_eq!(loaded.config.routes[0].topic, "orders-eu");
@@ -129,7 +134,11 @@ fn variables_set_single_keys() {
 #[test]
 fn a_variable_that_cannot_be_used_is_named() {
     for (name, value, message) in [
-        ("WEIR__KAFKA__BROKER", "[a:1]", "× WEIR__KAFKA__BROKER: unknown key `broker`\n  help: did you mean `brokers`?"),
+        (
+            "WEIR__KAFKA__BROKER",
+            "[a:1]",
+            "× WEIR__KAFKA__BROKER: unknown key `broker`\n  help: did you mean `brokers`?",
+        ),
         ("WEIR__WORKERS", "many", "× WEIR__WORKERS: expected a whole number"),
         ("WEIR__ROUTES__7__TOPIC", "x", "WEIR__ROUTES__7__TOPIC: `7` is not an index of a list of 1"),
         ("WEIR__KAFKA__", "x", "WEIR__KAFKA__: write it as WEIR__KEY or WEIR__SECTION__KEY"),
@@ -162,25 +171,28 @@ routes:
   - name: third
     topic: _weir_control
 ";
-    shows(text, &[
-        "`listen` and `admin` are both 127.0.0.1:9090",
-        "`localhost` is not an address",
-        "`acks` is not yours to set",
-        "help: `stored` means written by every in-sync replica",
-        "librdkafka refuses `linger.mss`",
-        "help: did you mean `linger.ms`?",
-        "`answer_timeout_ms` is 10000, not below librdkafka's message.timeout.ms of 5000",
-        "there is no plugin `entity-kee` under `plugins`",
-        "help: did you mean `entity-key`?",
-        "the topic `orders` belongs to the route `orders` already",
-        "`POST /v1/events/orders` belongs to the route `orders` already",
-        "`Orders` cannot name a route",
-        "a topic with fewer than 3 copies",
-        "shorter than the lookup window of 3600000 ms",
-        "there are no schemas",
-        "`_weir_control` cannot be a route's topic: that name is internal",
-        "weir.yaml:12:12",
-    ]);
+    shows(
+        text,
+        &[
+            "`listen` and `admin` are both 127.0.0.1:9090",
+            "`localhost` is not an address",
+            "`acks` is not yours to set",
+            "help: `stored` means written by every in-sync replica",
+            "librdkafka refuses `linger.mss`",
+            "help: did you mean `linger.ms`?",
+            "`answer_timeout_ms` is 10000, not below librdkafka's message.timeout.ms of 5000",
+            "there is no plugin `entity-kee` under `plugins`",
+            "help: did you mean `entity-key`?",
+            "the topic `orders` belongs to the route `orders` already",
+            "`POST /v1/events/orders` belongs to the route `orders` already",
+            "`Orders` cannot name a route",
+            "a topic with fewer than 3 copies",
+            "shorter than the lookup window of 3600000 ms",
+            "there are no schemas",
+            "`_weir_control` cannot be a route's topic: that name is internal",
+            "weir.yaml:12:12",
+        ],
+    );
 }
 
 #[test]
@@ -193,19 +205,23 @@ routes:
 ";
     let loaded = read(text).unwrap();
     assert_eq!(loaded.warnings.len(), 1);
-    assert!(loaded.warnings[0].contains("an event may match both this route and `a`"), "{}", loaded.warnings[0]);
+    assert!(
+        loaded.warnings[0].contains("an event may match both this route and `a`"),
+        "{}",
+        loaded.warnings[0]
+    );
 }
 
 #[test]
 fn selectors_are_refused_with_their_right_spelling() {
-    for (written, message) in [
-        ("data:id", "write `data:/id`"),
-        ("body:/id", "is not a selector"),
-    ] {
+    for (written, message) in [("data:id", "write `data:/id`"), ("body:/id", "is not a selector")] {
         let text = GOOD.replace("topic: orders\n", &format!("topic: orders\n    key: {written}\n"));
         shows(&text, &[message, "weir.yaml:6:10"]);
     }
-    shows(&GOOD.replace("topic: orders\n", "topic: orders\n    subject: a.{Type\n"), &["`a.{Type` is not a subject"]);
+    shows(
+        &GOOD.replace("topic: orders\n", "topic: orders\n    subject: a.{Type\n"),
+        &["`a.{Type` is not a subject"],
+    );
 }
 
 #[test]

@@ -13,7 +13,8 @@ impl Config {
             let settings = route.topic_settings.clone();
             let window_s = route.recent.0.as_ref().map_or(0, |window| window.window_s);
             let window_ms = i64::try_from(window_s.saturating_mul(1000)).unwrap_or(i64::MAX);
-            let topics: Vec<_> = std::iter::once(&route.topic).chain(&route.topics_allowed).cloned().collect();
+            let topics: Vec<_> =
+                std::iter::once(&route.topic).chain(&route.topics_allowed).cloned().collect();
             topics.into_iter().map(move |topic| Wanted {
                 topic,
                 partitions: settings.partitions,

@@ -209,7 +209,8 @@ impl<'de> MapAccess<'de> for Entries<'_> {
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Refusal> {
-        let value = self.value.take().ok_or_else(|| Refusal::new("a value was asked for before its key", None))?;
+        let value =
+            self.value.take().ok_or_else(|| Refusal::new("a value was asked for before its key", None))?;
         seed.deserialize(value).map_err(|refusal| refusal.at(&value.origin))
     }
 }

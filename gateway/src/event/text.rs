@@ -3,7 +3,8 @@
 /// Appends a JSON string (RFC 8259 §7); most texts need no escape.
 pub fn push_json_string(out: &mut Vec<u8>, text: &str) {
     // No early exit: without a branch per byte the compiler checks 32 at once.
-    let plain = text.bytes().fold(true, |plain, byte| plain & (byte >= 0x20) & (byte != b'"') & (byte != b'\\'));
+    let plain =
+        text.bytes().fold(true, |plain, byte| plain & (byte >= 0x20) & (byte != b'"') & (byte != b'\\'));
     if plain {
         out.reserve(text.len() + 2);
         out.push(b'"');

@@ -99,7 +99,8 @@ impl From<KafkaError> for AdminError {
     fn from(error: KafkaError) -> Self {
         match error {
             KafkaError::ClientConfig(_, reason, name, value) => {
-                let reason = if reason.contains(&value) { "its value is not valid".to_owned() } else { reason };
+                let reason =
+                    if reason.contains(&value) { "its value is not valid".to_owned() } else { reason };
                 AdminError::Property(name, reason)
             }
             cause => AdminError::Kafka { cause, reason: None },
@@ -111,7 +112,10 @@ impl From<KafkaError> for AdminError {
 pub fn judge(is: &Description, wanted: &Wanted, allow_weak: bool) -> Vec<Finding> {
     let finding = |weight, message: String| Finding { topic: wanted.topic.clone(), weight, message };
     if is.partitions == 0 {
-        return vec![finding(Weight::Missing, "does not exist; make it with `weir topics create`".to_owned())];
+        return vec![finding(
+            Weight::Missing,
+            "does not exist; make it with `weir topics create`".to_owned(),
+        )];
     }
     let weak = if allow_weak { Weight::Differs } else { Weight::Weak };
     let mut findings = strength(is, weak, &finding);
@@ -120,8 +124,10 @@ pub fn judge(is: &Description, wanted: &Wanted, allow_weak: bool) -> Vec<Finding
         let message = format!("has {} partitions, the config says {}", is.partitions, wanted.partitions);
         findings.push(finding(Weight::Differs, message));
     }
-    if is.replication_factor > REPLICATION_FACTOR_MIN - 1 && is.replication_factor < wanted.replication_factor {
-        let message = format!("has {} copies, the config says {}", is.replication_factor, wanted.replication_factor);
+    if is.replication_factor > REPLICATION_FACTOR_MIN - 1 && is.replication_factor < wanted.replication_factor
+    {
+        let message =
+            format!("has {} copies, the config says {}", is.replication_factor, wanted.replication_factor);
         findings.push(finding(Weight::Differs, message));
     }
     findings
@@ -144,16 +150,19 @@ fn strength(is: &Description, weak: Weight, finding: &impl Fn(Weight, String) ->
             );
             findings.push(finding(weak, message));
         } else if replicas > i64::from(is.replication_factor) {
-            let message = format!("min.insync.replicas is {replicas}, more than there are copies: nothing is acked");
+            let message =
+                format!("min.insync.replicas is {replicas}, more than there are copies: nothing is acked");
             findings.push(finding(Weight::Weak, message));
         }
     }
     if is.settings.get("unclean.leader.election.enable").is_some_and(|value| value == "true") {
-        let message = "unclean.leader.election.enable is true: a stale broker may become leader and drop acked events";
+        let message =
+            "unclean.leader.election.enable is true: a stale broker may become leader and drop acked events";
         findings.push(finding(weak, message.to_owned()));
     }
     if is.settings.get("cleanup.policy").is_some_and(|value| value.contains("compact")) {
-        let message = "cleanup.policy has `compact`, which removes all but the last event of each partition key";
+        let message =
+            "cleanup.policy has `compact`, which removes all but the last event of each partition key";
         findings.push(finding(Weight::Weak, message.to_owned()));
     }
     findings
@@ -239,7 +248,12 @@ impl Admin {
             .map(|topic| topic.map(partitions).unwrap_or_default())
             .collect();
         let present = topics.iter().zip(&mut descriptions).filter(|(_, it)| it.partitions > 0);
-        let (names, present): (Vec<_>, Vec<_>) = present.map(|(name, it)| (ResourceSpecifier::Topic(name), it)).unzip();
+        let (names, present): (Vec<_>, Vec<_>) =
+            present.map(|(name, it)| (ResourceSpecifier::Topic(name), it)).unzip();
+        if names.is_empty() {
+            // librdkafka refuses to ask about nothing.
+            return Ok(descriptions);
+        }
         let resources = self.client.describe_configs(&names, &self.options()).await?;
         for (description, resource) in present.into_iter().zip(resources) {
             let resource = resource.map_err(KafkaError::AdminOp)?;

@@ -25,7 +25,10 @@ pub const RESERVED: &[(&str, &str)] = &[
     ("transactional.id", "records are produced outside transactions"),
     ("partitioner", "Weir chooses the partition itself, as Java's murmur2 does"),
     ("delivery.report.only.error", "every event is answered with its delivery report"),
-    ("queue.buffering.max.messages", "`limits.in_flight_bytes_max` bounds the queue; a count would split batches"),
+    (
+        "queue.buffering.max.messages",
+        "`limits.in_flight_bytes_max` bounds the queue; a count would split batches",
+    ),
     ("message.max.bytes", "it follows from `limits.event_bytes_max`"),
     ("allow.auto.create.topics", "topics are made by `weir topics create`, with settings that keep events"),
     ("group.id", "the projector's group is Weir's own"),

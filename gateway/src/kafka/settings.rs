@@ -258,7 +258,9 @@ mod tests {
             "properties": {"linger.ms": 5, "socket.keepalive.enable": true}
         }));
         settings.anchor(&folder);
-        for config in [settings.client_config(), settings.producer_config(1 << 21), settings.consumer_config()] {
+        for config in
+            [settings.client_config(), settings.producer_config(1 << 21), settings.consumer_config()]
+        {
             let config = config.unwrap();
             config.create_native_config().unwrap();
             assert_eq!(config.get("bootstrap.servers"), Some("a:9092,b:9092"));
@@ -287,7 +289,8 @@ mod tests {
 
     #[test]
     fn a_secret_that_is_not_there_is_an_error() {
-        let settings = settings(serde_json::json!({"properties": {"ssl.key.password": {"env": "WEIR_NO_SUCH"}}}));
+        let settings =
+            settings(serde_json::json!({"properties": {"ssl.key.password": {"env": "WEIR_NO_SUCH"}}}));
         assert!(matches!(settings.client_config(), Err(SecretError::Env(name)) if name == "WEIR_NO_SUCH"));
     }
 }

@@ -27,7 +27,13 @@ struct Recheck<'w, 'a> {
 }
 
 /// Runs the route's plugins, in order, over the events that are still on their way.
-pub(super) fn run<'a>(bench: &mut Bench, arena: &'a Bump, shared: &Shared, job: &Job<'a>, steps: &mut [Step<'a>]) {
+pub(super) fn run<'a>(
+    bench: &mut Bench,
+    arena: &'a Bump,
+    shared: &Shared,
+    job: &Job<'a>,
+    steps: &mut [Step<'a>],
+) {
     let Bench { parser, chains, subject, .. } = bench;
     let Some(chain) = chains.chain(&job.route.name) else { return };
     let mut recheck = Recheck { parser, subject, arena, shared, job };
@@ -110,7 +116,8 @@ fn apply<'a>(
             Ok(None) => {}
             Ok(Some(data)) => {
                 // Whoever is left with the placeholder gets an answer, not a panic.
-                let placeholder = Err(refused(Problem::new(Code::Internal, "a changed event was not checked")));
+                let placeholder =
+                    Err(refused(Problem::new(Code::Internal, "a changed event was not checked")));
                 *step = match std::mem::replace(step, placeholder) {
                     Ok(passing) => recheck.changed(plugin, passing, data),
                     ended => ended,
@@ -188,7 +195,9 @@ impl<'a> Recheck<'_, 'a> {
         let checked = match &self.job.route.after_plugins {
             AfterPlugins::Off => Ok(ValidEvent::without_schema(event)),
             AfterPlugins::Subject(subject) => check_subject(self.shared, event, Some(subject)),
-            AfterPlugins::Same => match_schema(self.shared, event, self.job.route.subject.as_ref(), self.subject),
+            AfterPlugins::Same => {
+                match_schema(self.shared, event, self.job.route.subject.as_ref(), self.subject)
+            }
         };
         match checked {
             Ok(event) => Ok(Passing { event, edits }),

@@ -87,7 +87,8 @@ impl Cache {
 fn read_key(path: &Path) -> io::Result<[u8; 32]> {
     let mut file = File::open(path)?;
     if file.metadata()?.permissions().mode() & 0o077 != 0 {
-        let advice = "the key of the plugin cache is open to others; delete the folder, or `chmod 600` its key";
+        let advice =
+            "the key of the plugin cache is open to others; delete the folder, or `chmod 600` its key";
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, advice));
     }
     let mut key = [0; 32];

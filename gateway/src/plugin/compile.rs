@@ -74,9 +74,16 @@ impl Compiler {
         trusted::load(engine, &code).map_err(CompileError::Engine)
     }
 
-    fn compile(&self, engine: &Engine, artifact: &Artifact, settings: &Settings) -> Result<Authentic, CompileError> {
+    fn compile(
+        &self,
+        engine: &Engine,
+        artifact: &Artifact,
+        settings: &Settings,
+    ) -> Result<Authentic, CompileError> {
         let code = match self {
-            Compiler::Here => engine.inner().precompile_component(&artifact.component).map_err(CompileError::Engine)?,
+            Compiler::Here => {
+                engine.inner().precompile_component(&artifact.component).map_err(CompileError::Engine)?
+            }
             Compiler::Child(program) => {
                 let mut child = Command::new(program)
                     .arg("compile-plugin")
@@ -95,7 +102,10 @@ impl Compiler {
                 let status = child.wait()?;
                 let code = code?;
                 if !status.success() {
-                    return Err(CompileError::Failed { status: status.to_string(), complaint: complaint(&mut child) });
+                    return Err(CompileError::Failed {
+                        status: status.to_string(),
+                        complaint: complaint(&mut child),
+                    });
                 }
                 code
             }

@@ -26,18 +26,33 @@ impl Counters {
             let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
             registry.register(Box::new(counter.clone())).map(|()| counter)
         };
-        let own = HistogramOpts::new("weir_plugin_own_histogram", "Values that plugins observe, by plugin and name.");
+        let own = HistogramOpts::new(
+            "weir_plugin_own_histogram",
+            "Values that plugins observe, by plugin and name.",
+        );
         let own_histograms = HistogramVec::new(own, &["plugin", "name"])?;
         registry.register(Box::new(own_histograms.clone()))?;
         Ok(Counters {
-            events: counter("weir_plugin_events_total", "Events handed to a plugin, by plugin.", &["plugin"])?,
-            calls: counter("weir_plugin_calls_total", "Calls of a plugin, by how they ended.", &["plugin", "ending"])?,
+            events: counter(
+                "weir_plugin_events_total",
+                "Events handed to a plugin, by plugin.",
+                &["plugin"],
+            )?,
+            calls: counter(
+                "weir_plugin_calls_total",
+                "Calls of a plugin, by how they ended.",
+                &["plugin", "ending"],
+            )?,
             discarded: counter(
                 "weir_plugin_discarded_total",
                 "What a plugin said beyond its limits, by plugin and what it was.",
                 &["plugin", "what"],
             )?,
-            own_counters: counter("weir_plugin_own_total", "What plugins count, by plugin and name.", &["plugin", "name"])?,
+            own_counters: counter(
+                "weir_plugin_own_total",
+                "What plugins count, by plugin and name.",
+                &["plugin", "name"],
+            )?,
             own_histograms,
         })
     }

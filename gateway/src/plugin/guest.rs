@@ -124,7 +124,11 @@ pub(super) struct Guest {
 
 impl Guest {
     /// Starts a guest in a store of its own, within the starting deadline.
-    pub(super) fn start(startable: &Startable, said: Said, settings: &Arc<Settings>) -> wasmtime::Result<Self> {
+    pub(super) fn start(
+        startable: &Startable,
+        said: Said,
+        settings: &Arc<Settings>,
+    ) -> wasmtime::Result<Self> {
         let state = State {
             said,
             deadline: settings.start_deadline(),

@@ -89,7 +89,8 @@ impl Said {
     /// Resolves a name; one too many gets an id that counts nowhere.
     fn resolve(&mut self, is_counter: bool, name: &str) -> u32 {
         let id = self.own.len();
-        let own = if id < self.settings.metric_names_max { self.counters.own(is_counter, name) } else { None };
+        let own =
+            if id < self.settings.metric_names_max { self.counters.own(is_counter, name) } else { None };
         let Some(own) = own else {
             self.counters.discarded_names.inc();
             return u32::MAX;

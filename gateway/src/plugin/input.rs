@@ -101,7 +101,9 @@ impl Input {
 fn wire(found: Selected<'_>) -> (u8, &[u8]) {
     match found {
         Selected::Text(text) => (1, text.as_bytes()),
-        Selected::Number(digits) if digits.iter().all(|byte| byte.is_ascii_digit() || *byte == b'-') => (2, digits),
+        Selected::Number(digits) if digits.iter().all(|byte| byte.is_ascii_digit() || *byte == b'-') => {
+            (2, digits)
+        }
         Selected::Number(digits) => (3, digits),
         Selected::Other(kind, source) => (number(kind), source),
     }

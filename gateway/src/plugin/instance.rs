@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use wasmtime::Trap;
 
+use super::Source;
 use super::guest::{Guest, GuestError, Output, Overrun};
 use super::input::{Input, InputTooLarge};
 use super::load::{Plugin, StartError};
 use super::output::{self, OutputError, Verdicts};
-use super::Source;
 
 /// Why a call failed, and with it every event of the batch. Nothing of the call was published.
 #[derive(Debug, thiserror::Error)]
@@ -96,11 +96,16 @@ impl Instance {
 
     /// Lets the plugin judge these events of `source`, in one call. After an error the next call starts a
     /// new guest.
-    pub fn call<S: Source + ?Sized>(&mut self, source: &S, events: Range<usize>) -> Result<Verdicts<'_>, CallError> {
+    pub fn call<S: Source + ?Sized>(
+        &mut self,
+        source: &S,
+        events: Range<usize>,
+    ) -> Result<Verdicts<'_>, CallError> {
         self.plugin.counters().events.inc_by(events.len() as u64);
         let answered = self.run(source, events);
         let plugin = &self.plugin;
-        let check = |()| Ok(output::check(&self.output, self.input.events(), &self.input.arena, plugin.rights())?);
+        let check =
+            |()| Ok(output::check(&self.output, self.input.events(), &self.input.arena, plugin.rights())?);
         let checked = answered.and_then(check);
         match &checked {
             Ok(_) => plugin.counters().ended_well.inc(),

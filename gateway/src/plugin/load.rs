@@ -139,9 +139,11 @@ impl Host {
         let startable = self.startable(&artifact)?;
         let counters = self.counters.plugin(usage.name, self.settings.metric_names_max);
         let said = Said::new(usage.name.into(), Arc::clone(&counters), Arc::clone(&self.settings));
-        let mut guest = Guest::start(&startable, said, &self.settings).map_err(|error| failed("start", &error))?;
+        let mut guest =
+            Guest::start(&startable, said, &self.settings).map_err(|error| failed("start", &error))?;
         let info = heard("describe", guest.describe(usage.config_json), &mut guest)?;
-        let mut plugin = Plugin::new(usage, &artifact, info, startable, counters, Arc::clone(&self.settings))?;
+        let mut plugin =
+            Plugin::new(usage, &artifact, info, startable, counters, Arc::clone(&self.settings))?;
         plugin.rights.topics = usage.topics_allowed.to_vec();
         let mut spare = plugin.start()?;
         heard("health", spare.health(), &mut spare)?;
@@ -155,7 +157,8 @@ impl Host {
         }
         let component = self.compiler.component(&self.engine, &self.cache, artifact, &self.settings)?;
         let contract = |error: wasmtime::Error| LoadError::Contract(clipped(&format!("{error:#}")));
-        let startable = guest::startable(self.linker.instantiate_pre(&component).map_err(contract)?).map_err(contract)?;
+        let startable =
+            guest::startable(self.linker.instantiate_pre(&component).map_err(contract)?).map_err(contract)?;
         known().insert(artifact.digest.clone(), startable.clone());
         Ok(startable)
     }
@@ -202,7 +205,8 @@ impl Plugin {
             return Err(LoadError::Info(problem));
         }
         let wanted = usize::try_from(info.max_batch).unwrap_or(usize::MAX);
-        let batch_events_max = if wanted == 0 { settings.batch_events_max } else { settings.batch_events_max.min(wanted) };
+        let batch_events_max =
+            if wanted == 0 { settings.batch_events_max } else { settings.batch_events_max.min(wanted) };
         Ok(Plugin {
             alias: usage.name.into(),
             name: info.name.into(),
@@ -222,7 +226,8 @@ impl Plugin {
     /// A started and bound guest.
     pub(super) fn start(&self) -> Result<Guest, StartError> {
         let said = Said::new(Arc::clone(&self.alias), Arc::clone(&self.counters), Arc::clone(&self.settings));
-        let mut guest = Guest::start(&self.startable, said, &self.settings).map_err(|error| failed("start", &error))?;
+        let mut guest =
+            Guest::start(&self.startable, said, &self.settings).map_err(|error| failed("start", &error))?;
         let binding = Binding { config_json: &self.config_json, schemas: &[], host: HOST, meta: &[] };
         let bound = guest.init(binding);
         heard("init", bound, &mut guest)?;
@@ -271,7 +276,10 @@ fn check_names(info: &Info, description: Option<&Description>) -> Result<(), Loa
     }
     match description {
         Some(said) if said.name != info.name || said.version != info.version => {
-            let other = format!("its section says {}@{}, `describe` another name or version", said.name, said.version);
+            let other = format!(
+                "its section says {}@{}, `describe` another name or version",
+                said.name, said.version
+            );
             Err(LoadError::Info(clipped(&other)))
         }
         _ => Ok(()),

@@ -205,8 +205,11 @@ pub(super) fn check<'a>(
     if !rest.is_empty() {
         return Err(OutputError::Ragged);
     }
-    let mut checked =
-        Verdicts { verdicts: Vec::with_capacity(events), ops: Vec::with_capacity(rows.len()), ends: Vec::with_capacity(events) };
+    let mut checked = Verdicts {
+        verdicts: Vec::with_capacity(events),
+        ops: Vec::with_capacity(rows.len()),
+        ends: Vec::with_capacity(events),
+    };
     let mut next = 0;
     for (event, action) in output.actions.iter().enumerate() {
         let first = next;
@@ -291,8 +294,13 @@ impl<'a> Row<'_, 'a> {
 
     fn kind(&self) -> Result<&'a str, OutputError> {
         let kind = self.name("kind", KIND_BYTES_MAX)?;
-        let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-';
-        if !kind.is_empty() && kind.bytes().all(fits) { Ok(kind) } else { Err(self.wrong("kind", "is not [a-z0-9_-]")) }
+        let fits =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-';
+        if !kind.is_empty() && kind.bytes().all(fits) {
+            Ok(kind)
+        } else {
+            Err(self.wrong("kind", "is not [a-z0-9_-]"))
+        }
     }
 
     fn header(&self) -> Result<&'a str, OutputError> {
@@ -309,7 +317,11 @@ impl<'a> Row<'_, 'a> {
 
     fn header_value(&self) -> Result<&'a str, OutputError> {
         let value = self.text("header value", HEADER_VALUE_BYTES_MAX)?;
-        if value.chars().any(char::is_control) { Err(self.wrong("header value", "has control characters")) } else { Ok(value) }
+        if value.chars().any(char::is_control) {
+            Err(self.wrong("header value", "has control characters"))
+        } else {
+            Ok(value)
+        }
     }
 
     fn pointer(&self) -> Result<Box<Pointer>, OutputError> {
@@ -319,7 +331,10 @@ impl<'a> Row<'_, 'a> {
 
     fn topic(&self, allowed: &'a [Arc<str>]) -> Result<&'a Arc<str>, OutputError> {
         let name = self.text("topic", HEADER_VALUE_BYTES_MAX)?;
-        allowed.iter().find(|topic| &***topic == name).ok_or_else(|| self.wrong("topic", "is not in the route's `topics_allowed`"))
+        allowed
+            .iter()
+            .find(|topic| &***topic == name)
+            .ok_or_else(|| self.wrong("topic", "is not in the route's `topics_allowed`"))
     }
 
     fn reason(&self) -> Result<&'a str, OutputError> {
@@ -329,7 +344,8 @@ impl<'a> Row<'_, 'a> {
     }
 
     fn name(&self, what: &'static str, bytes_max: usize) -> Result<&'a str, OutputError> {
-        let bytes = span(self.own, self.fields[2], self.fields[3]).ok_or_else(|| self.wrong(what, "is outside its arena"))?;
+        let bytes = span(self.own, self.fields[2], self.fields[3])
+            .ok_or_else(|| self.wrong(what, "is outside its arena"))?;
         self.utf8(what, bytes, bytes_max)
     }
 

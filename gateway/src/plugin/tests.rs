@@ -37,7 +37,8 @@ impl Source for Events {
 fn wasm(name: &str) -> Vec<u8> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/wasm32-unknown-unknown/plugin");
     let path = folder.join(format!("{name}.wasm"));
-    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; `make plugins` builds it", path.display()))
+    std::fs::read(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}; `make plugins` builds it", path.display()))
 }
 
 struct TestHost {
@@ -63,7 +64,11 @@ fn host_with(deadline_ms: u64) -> TestHost {
     let settings = Settings { cache: folder.0.clone(), deadline_ms, ..Settings::default() };
     let registry = prometheus::Registry::new();
     let counters = Counters::new(&registry).expect("registers");
-    TestHost { host: Host::new(settings, Compiler::Here, counters).expect("starts"), registry, _folder: folder }
+    TestHost {
+        host: Host::new(settings, Compiler::Here, counters).expect("starts"),
+        registry,
+        _folder: folder,
+    }
 }
 
 impl TestHost {
@@ -79,13 +84,15 @@ impl TestHost {
     /// The value of a metric, found by its name and all of `labels` in its line.
     fn metric(&self, name: &str, labels: &[&str]) -> u64 {
         let text = prometheus::TextEncoder::new().encode_to_string(&self.registry.gather()).expect("encodes");
-        let mut lines = text.lines().filter(|line| line.starts_with(name) && labels.iter().all(|l| line.contains(l)));
+        let mut lines =
+            text.lines().filter(|line| line.starts_with(name) && labels.iter().all(|l| line.contains(l)));
         let value = lines.next().and_then(|line| line.rsplit(' ').next()?.parse().ok());
         value.unwrap_or_default()
     }
 }
 
-const KEYS: &str = r#"{"keys": [{"kind": "user", "pointer": "/user/id"}, {"kind": "order", "pointer": "/order"}]}"#;
+const KEYS: &str =
+    r#"{"keys": [{"kind": "user", "pointer": "/user/id"}, {"kind": "order", "pointer": "/order"}]}"#;
 
 fn users_and_orders() -> Events {
     Events(vec![
@@ -235,7 +242,10 @@ fn what_breaks_down_at_start_is_never_used() {
     for sin in ["spin", "bloat", "recurse", "panic"] {
         let config = format!(r#"{{"sin": "{sin}", "during": "check"}}"#);
         let refused = host.load("rogue", &config).expect_err(sin);
-        assert!(matches!(refused, LoadError::Start(StartError::Broken { call: "describe", .. })), "{refused}");
+        assert!(
+            matches!(refused, LoadError::Start(StartError::Broken { call: "describe", .. })),
+            "{refused}"
+        );
     }
     let unknown = host.load("entity_key", r#"{"keyz": []}"#).expect_err("is refused").to_string();
     assert!(unknown.contains("keyz") && unknown.contains("describe"), "{unknown}");
@@ -254,7 +264,11 @@ fn what_is_no_plugin_is_refused_by_name() {
     let name = b"wasi:cli/environment@0.2.0";
     let wasi = [b"\0asm\x0d\0\x01\0\x0a\x1f\x01\0\x1a", &name[..], b"\x05\0"].concat();
     let refused = open(&wasi).to_string();
-    assert!(refused.starts_with("it wants wasi:cli/environment@0.2.0, which this host does not have: it has weir:"), "{refused}");
+    assert!(
+        refused
+            .starts_with("it wants wasi:cli/environment@0.2.0, which this host does not have: it has weir:"),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -263,7 +277,8 @@ fn compiled_code_that_someone_else_wrote_is_not_loaded() {
     first.load("redact", r#"{"mask": []}"#).expect("loads");
     let folder = &first._folder.0;
     let compiled = |folder: &PathBuf| {
-        let mut files = std::fs::read_dir(folder).expect("lists").map(|entry| entry.expect("is there").path());
+        let mut files =
+            std::fs::read_dir(folder).expect("lists").map(|entry| entry.expect("is there").path());
         files.find(|path| path.extension().is_some_and(|ending| ending == "cwasm")).expect("is kept")
     };
     let original = std::fs::read(compiled(folder)).expect("reads");
@@ -317,7 +332,10 @@ fn cost() {
                 std::hint::black_box(instance.call(&Ready(events), 0..events).expect("is judged").len());
             }
             let call_ns = (super::guest::thread_cpu_time() - begun).as_nanos() as f64 / calls as f64;
-            println!("batch {events}, {ops} ops: {call_ns:.0} ns a call, {:.1} ns an event", call_ns / events as f64);
+            println!(
+                "batch {events}, {ops} ops: {call_ns:.0} ns a call, {:.1} ns an event",
+                call_ns / events as f64
+            );
         }
     }
 }

@@ -14,7 +14,12 @@ use tower::ServiceExt as _;
 use crate::http::{Limits, connection};
 
 /// Serves the admin paths until it is aborted: readiness must answer until the very end.
-pub(super) async fn admin(listener: TcpListener, router: Router, limits: Limits, mut stop: watch::Receiver<bool>) {
+pub(super) async fn admin(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    mut stop: watch::Receiver<bool>,
+) {
     let graceful = GracefulShutdown::new();
     while let Ok((stream, _)) = listener.accept().await {
         let router = router.clone();
@@ -32,7 +37,8 @@ pub(super) async fn admin(listener: TcpListener, router: Router, limits: Limits,
 
 /// Waits for SIGTERM or SIGINT; a second one ends the process at once.
 pub(super) async fn signal() -> io::Result<&'static str> {
-    let (mut terminate, mut interrupt) = (receive(SignalKind::terminate())?, receive(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) =
+        (receive(SignalKind::terminate())?, receive(SignalKind::interrupt())?);
     let name = tokio::select! {
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",

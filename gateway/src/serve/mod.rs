@@ -81,7 +81,11 @@ pub fn run(
     read_model: Option<ReadModel>,
     announce: impl FnOnce(Addresses),
 ) -> Result<(), ServeError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("rest").enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("rest")
+        .enable_all()
+        .build();
     let runtime = runtime.map_err(ServeError::system("the runtime cannot start"))?;
     LocalSet::new().block_on(&runtime, serve(config, read_model, announce))
 }

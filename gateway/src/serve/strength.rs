@@ -20,7 +20,8 @@ pub(super) async fn weak_topics(config: &Config) -> String {
             Ok(findings) => {
                 let weak: Vec<_> = findings.iter().filter(|finding| finding.weight == Weight::Weak).collect();
                 if !weak.is_empty() {
-                    let lines = weak.iter().map(|finding| format!("topic {}: {}", finding.topic, finding.message));
+                    let lines =
+                        weak.iter().map(|finding| format!("topic {}: {}", finding.topic, finding.message));
                     return lines.collect::<Vec<_>>().join("\n");
                 }
                 if findings.iter().all(|finding| finding.weight != Weight::Missing) {

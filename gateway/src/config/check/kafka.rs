@@ -13,7 +13,9 @@ use crate::kafka::settings::{Mechanism, SaslSettings};
 pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
     let kafka = &config.kafka;
     if kafka.brokers.is_empty() {
-        findings.push(Finding::error("kafka", "`kafka.brokers` is empty").help("name some brokers as `host:port`"));
+        findings.push(
+            Finding::error("kafka", "`kafka.brokers` is empty").help("name some brokers as `host:port`"),
+        );
     }
     addresses("kafka/brokers", &kafka.brokers, findings);
     if let Some(tls) = &kafka.tls
@@ -102,7 +104,9 @@ fn timeouts(config: &Config, findings: &mut Vec<Finding>) {
         Some(message) => findings.push(
             Finding::error(
                 "limits/answer_timeout_ms",
-                format!("`answer_timeout_ms` is {answer}, not below librdkafka's message.timeout.ms of {message}"),
+                format!(
+                    "`answer_timeout_ms` is {answer}, not below librdkafka's message.timeout.ms of {message}"
+                ),
             )
             .help("an answer must give up first: set `kafka.properties` `message.timeout.ms` higher"),
         ),

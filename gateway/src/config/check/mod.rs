@@ -5,8 +5,8 @@
 mod kafka;
 mod routes;
 
-use super::report::Finding;
 use super::Config;
+use super::report::Finding;
 
 /// Everything that is wrong or probably not meant.
 pub fn check(config: &Config) -> Vec<Finding> {
@@ -49,7 +49,9 @@ fn listeners(config: &Config, findings: &mut Vec<Finding>) {
 
 fn log(config: &Config, findings: &mut Vec<Finding>) {
     if let Err(error) = config.log.filter() {
-        findings.push(Finding::error("log/level", error.to_string()).help("write e.g. `info` or `info,weir=debug`"));
+        findings.push(
+            Finding::error("log/level", error.to_string()).help("write e.g. `info` or `info,weir=debug`"),
+        );
     }
 }
 
@@ -72,7 +74,10 @@ fn limits(config: &Config, findings: &mut Vec<Finding>) {
     ];
     let sizes = sizes.into_iter().filter(|(_, size)| *size == 0).map(|(name, _)| name);
     for name in sizes.chain(times.into_iter().filter(|(_, time)| *time == 0).map(|(name, _)| name)) {
-        findings.push(Finding::error(format!("limits/{name}"), format!("`{name}` is 0: nothing could get through")));
+        findings.push(Finding::error(
+            format!("limits/{name}"),
+            format!("`{name}` is 0: nothing could get through"),
+        ));
     }
     if limits.event_bytes_max > limits.batch_bytes_max {
         let message = "`event_bytes_max` is above `batch_bytes_max`: such an event could not be sent";
@@ -90,8 +95,11 @@ fn limits(config: &Config, findings: &mut Vec<Finding>) {
     }
     if limits.shutdown_timeout_ms > SHUTDOWN_TIMEOUT_MS_MAX {
         findings.push(
-            Finding::warning("limits/shutdown_timeout_ms", "an orchestrator may kill the process before that")
-                .help("Kubernetes waits 30 s unless `terminationGracePeriodSeconds` says otherwise"),
+            Finding::warning(
+                "limits/shutdown_timeout_ms",
+                "an orchestrator may kill the process before that",
+            )
+            .help("Kubernetes waits 30 s unless `terminationGracePeriodSeconds` says otherwise"),
         );
     }
     if limits.answer_timeout_ms > limits.shutdown_timeout_ms {
@@ -123,8 +131,9 @@ fn valkey(config: &Config, findings: &mut Vec<Finding>) {
     let Some(valkey) = &config.valkey else { return };
     if valkey.nodes.is_empty() {
         findings.push(
-            Finding::error("valkey", "`valkey.nodes` is empty")
-                .help("name some nodes of the cluster as `host:port`, or leave `valkey` out: no lookups then"),
+            Finding::error("valkey", "`valkey.nodes` is empty").help(
+                "name some nodes of the cluster as `host:port`, or leave `valkey` out: no lookups then",
+            ),
         );
     }
     addresses("valkey/nodes", &valkey.nodes, findings);

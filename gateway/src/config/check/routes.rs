@@ -5,9 +5,9 @@
 use super::{Config, Finding, NAME_RULE, is_name};
 use crate::config::globs::overlap;
 use crate::config::route_settings::{MatchSettings, RouteSettings, TopicSettings};
-use crate::route::AfterPlugins;
 use crate::config::typed::nearest;
 use crate::kafka::admin::{MIN_INSYNC_REPLICAS_MIN, REPLICATION_FACTOR_MIN};
+use crate::route::AfterPlugins;
 
 pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
     if config.routes.is_empty() {
@@ -75,7 +75,8 @@ fn chain(at: &str, route: &RouteSettings, config: &Config, findings: &mut Vec<Fi
         findings.push(Finding::warning(format!("{at}/after_plugins"), "the route has no plugins"));
     }
     if route.plugins.is_empty() && !route.topics_allowed.is_empty() {
-        findings.push(Finding::warning(format!("{at}/topics_allowed"), "only a plugin can choose another topic"));
+        findings
+            .push(Finding::warning(format!("{at}/topics_allowed"), "only a plugin can choose another topic"));
     }
 }
 
@@ -106,14 +107,17 @@ fn subjects(at: &str, route: &RouteSettings, config: &Config, findings: &mut Vec
 fn is_subject(subject: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     subject.len() <= 255
-        && subject.split('/').all(|part| !part.is_empty() && !part.starts_with('.') && part.bytes().all(legal))
+        && subject
+            .split('/')
+            .all(|part| !part.is_empty() && !part.starts_with('.') && part.bytes().all(legal))
 }
 
 fn topic_settings(at: &str, route: &RouteSettings, config: &Config, findings: &mut Vec<Finding>) {
     let TopicSettings { partitions, replication_factor, min_insync_replicas, max_message_bytes, .. } =
         route.topic_settings;
-    let mut refuse =
-        |key: &str, message: String| findings.push(Finding::error(format!("{at}/topic_settings/{key}"), message));
+    let mut refuse = |key: &str, message: String| {
+        findings.push(Finding::error(format!("{at}/topic_settings/{key}"), message))
+    };
     for (key, number) in [
         ("partitions", partitions),
         ("replication_factor", replication_factor),
@@ -129,7 +133,11 @@ fn topic_settings(at: &str, route: &RouteSettings, config: &Config, findings: &m
     let weak = replication_factor < REPLICATION_FACTOR_MIN || min_insync_replicas < MIN_INSYNC_REPLICAS_MIN;
     if weak && !config.kafka.allow_weak_topics {
         refuse(
-            if replication_factor < REPLICATION_FACTOR_MIN { "replication_factor" } else { "min_insync_replicas" },
+            if replication_factor < REPLICATION_FACTOR_MIN {
+                "replication_factor"
+            } else {
+                "min_insync_replicas"
+            },
             format!(
                 "a topic with fewer than {REPLICATION_FACTOR_MIN} copies or {MIN_INSYNC_REPLICAS_MIN} in sync may \
                  lose acked events; `kafka.allow_weak_topics: true` accepts that"
@@ -154,7 +162,8 @@ fn window(at: &str, route: &RouteSettings, findings: &mut Vec<Finding>) {
     }
     if window.window_s == 0 || window.per_key == 0 || window.partition_bytes_max == 0 {
         findings.push(
-            Finding::error(format!("{at}/recent"), "a window of 0 keeps nothing").help("write `recent: false`"),
+            Finding::error(format!("{at}/recent"), "a window of 0 keeps nothing")
+                .help("write `recent: false`"),
         );
     }
 }
@@ -177,7 +186,8 @@ fn contention(at: &str, route: &RouteSettings, other: &RouteSettings, findings: 
         }
     }
     if path(route) == path(other) {
-        let message = format!("`POST /v1/events/{}` belongs to the route `{}` already", path(route), other.name);
+        let message =
+            format!("`POST /v1/events/{}` belongs to the route `{}` already", path(route), other.name);
         findings.push(Finding::error(format!("{at}/match"), message));
     }
     if both_overlap(route, other) {
