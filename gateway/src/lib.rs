@@ -27,28 +27,27 @@
 //! The modules below stand in the order in which an event meets them, and a module imports only from above
 //! itself. `tests/it/layers.rs` reads the imports and fails with "X may not know Y".
 
+pub mod problem;
+pub mod metrics;
 pub mod secret;
 pub mod telemetry;
 
-pub mod metrics;
-pub mod problem;
-
 pub mod event;
+pub mod schema;
 pub mod plugin;
 pub mod route;
-pub mod schema;
 
-pub mod kafka;
-pub mod memory;
 pub mod ports;
-pub mod recent;
+pub mod kafka;
 pub mod valkey;
+pub mod memory;
+pub mod recent;
 
-pub mod config;
-pub mod http;
-pub mod parts;
 pub mod pipeline;
+pub mod http;
+pub mod config;
+pub mod parts;
 
-pub mod commands;
-pub mod dev;
 pub mod serve;
+pub mod dev;
+pub mod commands;

@@ -152,3 +152,19 @@ async fn weir_dev_answers_what_it_prints() {
         .await;
     assert_eq!((refused.status, &refused.body["errors"][0]["pointer"]), (422, &json!("/total")));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_runbook_names_every_metric() {
+    let route = orders().await;
+    let client = route.start().await;
+    assert_eq!(client.event(order(1)).await.status, 201);
+    let text = client.http.get(client.weir.admin_url("/metrics")).send().await.unwrap().text().await.unwrap();
+    let told: BTreeSet<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let runbook = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/README.md");
+    let runbook = std::fs::read_to_string(runbook).unwrap();
+    let table: BTreeSet<&str> =
+        runbook.lines().filter_map(|line| line.strip_prefix("| `weir_")?.split('`').next()).collect();
+    let table: BTreeSet<String> = table.iter().map(|name| format!("weir_{name}")).collect();
+    assert_eq!(told.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>(), table);
+}
