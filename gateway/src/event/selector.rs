@@ -26,7 +26,7 @@ pub enum SelectorError {
     #[error("`{0}` is not a selector: write `data:/json/pointer`, `attr:name` or `header:name`")]
     Prefix(String),
     /// The part behind `data:`.
-    #[error("`data:{0}`: {1}: write `data:/{}`", .0.trim_start_matches('/'))]
+    #[error("`data:{0}`: {1}: write `data:/{0}`")]
     Pointer(String, BadPointer),
     /// The part behind `attr:`.
     #[error("`{0}` is not an attribute name: only a-z and 0-9")]
