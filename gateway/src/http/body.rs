@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
@@ -33,6 +33,7 @@ impl Reader {
         let announced =
             headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
         if announced.is_some_and(|bytes| bytes > self.body_bytes_max) {
+            discard(headers, body).await;
             return Err(self.too_large());
         }
         let permit = self.budget.permit(announced.unwrap_or_default()).ok_or_else(overloaded)?;
@@ -80,6 +81,28 @@ impl Reader {
         Problem::new(Code::BodyTooLarge, detail)
     }
 }
+
+/// Reads what is left of a body that was refused, and keeps nothing of it: a connection that is closed upon a
+/// client that is still sending loses the answer on its way. A client that waits for our word sends nothing.
+pub async fn discard(headers: &HeaderMap, mut body: Incoming) {
+    if headers.contains_key(EXPECT) {
+        return;
+    }
+    let rest = async {
+        let mut bytes = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            bytes += frame.data_ref().map_or(0, Bytes::len);
+            if bytes > DISCARDED_BYTES_MAX {
+                break;
+            }
+        }
+    };
+    // Who takes longer than this gets no answer, as before.
+    drop(tokio::time::timeout(DISCARD_TIMEOUT, rest).await);
+}
+
+const DISCARDED_BYTES_MAX: usize = 64 << 20;
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 
 fn overloaded() -> Problem {
     Problem::new(Code::Overloaded, "too many bytes in flight; try again in a moment")

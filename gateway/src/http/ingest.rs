@@ -8,7 +8,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 
-use super::body::Reader;
+use super::body::{Reader, discard};
 use super::reply;
 use crate::event::frame::Framing;
 use crate::event::parse::is_json;
@@ -34,9 +34,16 @@ async fn accept(
     route: Option<&str>,
     request: Request<Incoming>,
 ) -> Result<pipeline::Answer, Problem> {
-    let route = route.map(|name| worker.route(name)).transpose()?;
-    let (shape, framing) = shape(request.headers(), route.is_some())?;
     let (parts, body) = request.into_parts();
+    let route = route.map(|name| worker.route(name)).transpose();
+    let announced = route.and_then(|route| Ok((shape(&parts.headers, route.is_some())?, route)));
+    let ((shape, framing), route) = match announced {
+        Ok(announced) => announced,
+        Err(problem) => {
+            discard(&parts.headers, body).await;
+            return Err(problem);
+        }
+    };
     let (body, permit) = reader.read(&parts.headers, body).await?;
     worker.run(pipeline::Request { route, shape, framing, headers: parts.headers, body, permit }).await
 }

@@ -225,7 +225,10 @@ pub struct Admin {
 impl Admin {
     /// A client of the cluster that `settings` name; it connects on first use.
     pub fn new(settings: &Settings, timeout: Duration) -> Result<Self, AdminError> {
-        let client = settings.client_config()?.create_with_context(LastReason::default())?;
+        let mut config = settings.client_config()?;
+        // Why a login failed is only in librdkafka's log.
+        config.set_log_level(RDKafkaLogLevel::Info);
+        let client = config.create_with_context(LastReason::default())?;
         Ok(Admin { client, timeout })
     }
 
