@@ -190,6 +190,6 @@ async fn kafka_is_reached_over_tls_with_a_login() {
     let create = ["topics", "create", "-c", "weir.yaml"];
     expect(&weir(secured.path(), &create, &[("LOGIN", access.password)]), 0, &["✓ topic orders: made"]);
     let refused = weir(secured.path(), &create, &[("LOGIN", "not-the-password")]);
-    expect(&refused, 1, &["Kafka does not answer", "uthentication"]);
+    expect(&refused, 1, &["Kafka does not answer", "login"]);
     assert!(!said(&refused).contains("not-the-password"));
 }

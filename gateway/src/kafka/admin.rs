@@ -83,7 +83,7 @@ pub enum AdminError {
     #[error("the librdkafka property `{0}` is refused: {1}")]
     Property(String, String),
     /// Kafka does not answer, or refuses; with what librdkafka last said about it.
-    #[error("Kafka does not answer: {cause}{}", reason.as_deref().map(|it| format!(" ({it})")).unwrap_or_default())]
+    #[error("Kafka does not answer: {cause} ({})", reason.as_deref().unwrap_or(NO_REASON))]
     Kafka {
         /// What the call ended with, often only a timeout.
         cause: KafkaError,
@@ -94,6 +94,9 @@ pub enum AdminError {
     #[error("Kafka does not make the topic {0}: {1}")]
     Create(String, RDKafkaErrorCode),
 }
+
+/// librdkafka does not tell an admin client why a login failed.
+const NO_REASON: &str = "check `kafka.brokers`, `tls` and `sasl`: a refused login looks like this too";
 
 impl From<KafkaError> for AdminError {
     fn from(error: KafkaError) -> Self {
