@@ -7,7 +7,7 @@ use rdkafka::message::Headers as _;
 use serde_json::{Value, json};
 use weir_tests::world::{shared_kafka, until};
 
-use crate::spine::{Answer, Client, java_partition, orders};
+use crate::spine::{Answer, Client, java_partition, orders, route};
 
 fn order(number: usize) -> Value {
     json!({
@@ -218,4 +218,18 @@ async fn check_positions(client: &Client) {
     assert_eq!((nobody.status, &nobody.body["events"]), (200, &json!([])));
     assert_eq!(client.look("/no-such-id").await.status, 404);
     assert_eq!(client.look("?key=u-1&limit=none").await.status, 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_whose_subject_nobody_registered_is_refused() {
+    let schemas = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas");
+    let route = route(1, &schemas, "    type: data:/kind\n    subject: orders.{type}").await;
+    let client = route.start().await;
+    let answer = client.event(r#"{"kind":"unheard-of"}"#).await;
+    assert_eq!((answer.status, code(&answer)), (422, "unknown-schema"), "{}", answer.body);
+    let untyped = client.event("{}").await;
+    assert_eq!((untyped.status, code(&untyped)), (400, "invalid-attribute"), "{}", untyped.body);
+    let known = client.event(r#"{"kind":"created"}"#).await;
+    assert_eq!((known.status, code(&known)), (422, "schema-violation"), "it is the subject that counts");
+    assert!(shared_kafka().await.records(&client.route).await.is_empty());
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rdkafka::Message;
 use rdkafka::message::Headers as _;
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use weir_tests::world::{Weir, WeirOptions, free_port, shared_kafka, until};
 
 use crate::spine::{Client, orders};
@@ -167,4 +168,32 @@ async fn the_runbook_names_every_metric() {
         runbook.lines().filter_map(|line| line.strip_prefix("| `weir_")?.split(['`', '{']).next()).collect();
     let table: BTreeSet<String> = table.iter().map(|name| format!("weir_{name}")).collect();
     assert_eq!(told.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>(), table);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_full_of_idle_connections_stops_in_time() {
+    let route = orders().await;
+    let full = format!("limits: {{connections_max: 2}}\n{}", route.config);
+    let client = Client {
+        weir: Weir::start(WeirOptions::serve(full)).await,
+        route: route.name.clone(),
+        http: reqwest::Client::new(),
+    };
+    let address = client.weir.url("").replace("http://", "");
+    let mut idle = Vec::new();
+    for _ in 0..2 {
+        // A connection that has been answered once may be quiet for longer than a shutdown may take.
+        let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
+        stream.write_all(b"GET /nothing HTTP/1.1\r\nhost: weir\r\n\r\n").await.unwrap();
+        assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
+        idle.push(stream);
+    }
+    until("both connections are taken", Duration::from_secs(10), async || {
+        let text = client.http.get(client.weir.admin_url("/metrics")).send().await.ok()?.text().await.ok()?;
+        text.contains("weir_connections 2").then_some(())
+    })
+    .await;
+    client.weir.sigterm();
+    assert_eq!(client.weir.wait(Duration::from_secs(25)).await, Some(0));
+    drop(idle);
 }

@@ -28,8 +28,6 @@ use crate::problem::{Code, Problem};
 pub struct Limits {
     /// Bytes of one request's body.
     pub batch_bytes_max: usize,
-    /// Bytes of all bodies in the house, copies counted; past it requests are shed.
-    pub in_flight_bytes_max: usize,
     /// Open connections; past it new ones wait in the kernel's backlog.
     pub connections_max: usize,
     /// From the accepted connection to its first byte.
@@ -38,8 +36,6 @@ pub struct Limits {
     pub body_timeout_ms: u64,
     /// Between two requests of a connection.
     pub idle_timeout_ms: u64,
-    /// From the last event handed to Kafka to an answer; what is not acknowledged then is `unknown`.
-    pub answer_timeout_ms: u64,
     /// From SIGTERM to exit.
     pub shutdown_timeout_ms: u64,
 }

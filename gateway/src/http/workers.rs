@@ -97,8 +97,10 @@ impl Workers {
         loop {
             if self.connections() >= self.connections_max {
                 tracing::warn!(connections_max = self.connections_max, "no more connections for now");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
+                tokio::select! {
+                    _ = stop.wait_for(|stop| *stop) => break,
+                    () = tokio::time::sleep(Duration::from_millis(50)) => continue,
+                }
             }
             tokio::select! {
                 biased;
@@ -188,10 +190,11 @@ async fn run(
     }
     // The acceptor is done, so no connection is left behind; each now finishes the request it is in.
     drop(stop.wait_for(|stop| *stop).await);
-    let limit = Duration::from_millis(limits.shutdown_timeout_ms / 2);
-    if tokio::time::timeout(limit, graceful.shutdown()).await.is_err() {
+    // One deadline for both waits, and the rest of the shutdown time for Kafka to acknowledge.
+    let deadline = Instant::now() + Duration::from_millis(limits.shutdown_timeout_ms / 2);
+    if tokio::time::timeout_at(deadline.into(), graceful.shutdown()).await.is_err() {
         tracing::warn!("connections were cut at the end of the shutdown time");
     }
-    edge.worker.idle(limit).await;
+    edge.worker.idle(deadline.saturating_duration_since(Instant::now())).await;
     draining.abort();
 }

@@ -139,11 +139,6 @@ impl Producer {
         }
     }
 
-    /// Records handed over and not yet reported on.
-    pub fn in_flight(&self) -> i32 {
-        self.shared.client.load().in_flight_count()
-    }
-
     /// Waits until everything is reported on, then gives up on the rest: their slots are settled as what
     /// librdkafka knows of them. Ends the producer's thread.
     pub fn stop(&self, timeout: Duration) {

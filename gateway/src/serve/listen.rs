@@ -2,26 +2,32 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal as receive};
-use tokio::sync::watch;
 use tower::ServiceExt as _;
 
 use crate::http::{Limits, connection};
 
+const ACCEPT_RETRY: Duration = Duration::from_millis(20);
+
 /// Serves the admin paths until it is aborted: readiness must answer until the very end.
-pub(super) async fn admin(
-    listener: TcpListener,
-    router: Router,
-    limits: Limits,
-    mut stop: watch::Receiver<bool>,
-) {
+pub(super) async fn admin(listener: TcpListener, router: Router, limits: Limits) {
     let graceful = GracefulShutdown::new();
-    while let Ok((stream, _)) = listener.accept().await {
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of file descriptors, most likely: that is when health must not go silent for good.
+                tracing::warn!(%error, "the admin listener cannot accept");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+                continue;
+            }
+        };
         let router = router.clone();
         let answer = move |request: http::Request<hyper::body::Incoming>| {
             let router = router.clone();
@@ -32,7 +38,6 @@ pub(super) async fn admin(
         };
         drop(tokio::task::spawn_local(connection::serve(stream, answer, limits, graceful.watcher())));
     }
-    drop(stop.wait_for(|stop| *stop).await);
 }
 
 /// Waits for SIGTERM or SIGINT; a second one ends the process at once.

@@ -75,6 +75,9 @@ pub struct ReadModel {
 /// A worker's loop that has not turned for so long is stuck.
 const STALLED_AFTER: Duration = Duration::from_secs(10);
 
+/// The read model is rebuilt from Kafka: leaving its group well is a courtesy, not worth more than this.
+const RECENT_STOP_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// Serves until a signal, then stops without losing what was acknowledged.
 pub fn run(
     config: &Config,
@@ -114,7 +117,7 @@ async fn serve(
     let workers = Arc::new(workers.map_err(ServeError::system("the workers cannot start"))?);
     let stopping = Arc::new(AtomicBool::new(false));
     let admin = admin_router(&metrics, &workers, &shared, &budget, &stopping, (recent.clone(), warm));
-    let admin = tokio::task::spawn_local(listen::admin(admin_listener, admin, limits, stopped.clone()));
+    let admin = tokio::task::spawn_local(listen::admin(admin_listener, admin, limits));
     let accepting = tokio::task::spawn_local({
         let workers = Arc::clone(&workers);
         async move { workers.accept(listener, stopped).await }
@@ -139,8 +142,10 @@ async fn serve(
         }
     });
     drop(finished.await);
-    if let Some(recent) = recent {
-        recent.stop().await;
+    if let Some(recent) = recent
+        && tokio::time::timeout(RECENT_STOP_TIMEOUT, recent.stop()).await.is_err()
+    {
+        tracing::warn!("the read model did not stop in time; nothing is lost with it");
     }
     admin.abort();
     tracing::info!("stopped");
@@ -151,12 +156,10 @@ fn http_limits(config: &Config) -> Limits {
     let limits = &config.limits;
     Limits {
         batch_bytes_max: limits.batch_bytes_max,
-        in_flight_bytes_max: limits.in_flight_bytes_max,
         connections_max: limits.connections_max,
         header_timeout_ms: limits.header_timeout_ms,
         body_timeout_ms: limits.body_timeout_ms,
         idle_timeout_ms: limits.idle_timeout_ms,
-        answer_timeout_ms: limits.answer_timeout_ms,
         shutdown_timeout_ms: limits.shutdown_timeout_ms,
     }
 }
