@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 
+use bumpalo::Bump;
+use bumpalo::collections::Vec as BumpVec;
 use bytes::Bytes;
 
-use crate::event::text::push_json_string;
+use crate::event::text::write_json_string;
 use crate::event::{Attributes, Rules, Selected, Selector};
 use crate::problem::{Code, Problem};
 use crate::schema::ValidEvent;
@@ -205,17 +207,29 @@ impl Template {
     }
 }
 
-/// What plugins asked for, over the whole chain; the last word wins.
-#[derive(Clone, Debug, Default)]
-pub struct Edits {
+/// What plugins asked for, over the whole chain; the last word wins. Kept in the chunk's arena.
+#[derive(Debug)]
+pub struct Edits<'a> {
     /// The partition key.
-    pub partition_key: Option<String>,
+    pub partition_key: Option<&'a str>,
     /// Further keys that find the event: kind and key.
-    pub lookup_keys: Vec<(String, String)>,
+    pub lookup_keys: BumpVec<'a, (&'a str, &'a str)>,
     /// Headers to set, or with `None` to take away.
-    pub headers: Vec<(String, Option<String>)>,
+    pub headers: BumpVec<'a, (&'a str, Option<&'a str>)>,
     /// Another topic of the route's allow-list.
     pub topic: Option<Arc<str>>,
+}
+
+impl<'a> Edits<'a> {
+    /// Nothing asked for yet.
+    pub fn new_in(arena: &'a Bump) -> Self {
+        Edits {
+            partition_key: None,
+            lookup_keys: BumpVec::new_in(arena),
+            headers: BumpVec::new_in(arena),
+            topic: None,
+        }
+    }
 }
 
 /// What goes to Kafka, but for its partition.
@@ -226,36 +240,32 @@ pub struct Record<'a> {
     /// Decides the partition, and is the record key.
     pub partition_key: Option<&'a str>,
     /// Headers in order; `weir-*` and `ce_*` are ours alone.
-    pub headers: Vec<(&'a str, &'a [u8])>,
+    pub headers: BumpVec<'a, (&'a str, &'a [u8])>,
     /// The data.
     pub value: &'a Bytes,
 }
 
 impl<'a> Record<'a> {
-    /// The record of a valid event. `plugins` and `lookup_keys` are header values, empty for none;
-    /// `lookup_keys` is [`lookup_keys_header`] of the same edits.
+    /// The record of a valid event. `plugins` is a header value, empty for none.
     pub fn new(
+        arena: &'a Bump,
         route: &'a Route,
         event: &'a ValidEvent<'_>,
-        edits: &'a Edits,
+        edits: &'a Edits<'_>,
         plugins: &'a str,
-        lookup_keys: &'a [u8],
     ) -> Record<'a> {
         let inner = event.event();
         let own_key =
             || route.key.as_ref().and_then(|selector| inner.select(selector)).and_then(Selected::entity);
-        let partition_key = edits
-            .partition_key
-            .as_deref()
-            .or_else(own_key)
-            .filter(|key| (1..=KEY_BYTES_MAX).contains(&key.len()));
-        let mut headers = attribute_headers(inner.attributes());
+        let partition_key =
+            edits.partition_key.or_else(own_key).filter(|key| (1..=KEY_BYTES_MAX).contains(&key.len()));
+        let mut headers = attribute_headers(arena, inner.attributes());
         headers.push(("weir-route", route.name.as_bytes()));
         let schema = event.schema().map_or("", |schema| schema.header());
         let ours = [
             ("weir-schema", schema.as_bytes()),
             ("weir-plugins", plugins.as_bytes()),
-            ("weir-lookup-keys", lookup_keys),
+            ("weir-lookup-keys", lookup_keys_header(arena, &edits.lookup_keys)),
         ];
         headers.extend(ours.into_iter().filter(|(_, value)| !value.is_empty()));
         for (name, value) in &edits.headers {
@@ -274,8 +284,8 @@ impl<'a> Record<'a> {
 }
 
 /// The CloudEvents Kafka binding, binary mode (CloudEvents 1.0.2, Kafka §3.2).
-fn attribute_headers<'a>(attributes: &'a Attributes<'_>) -> Vec<(&'a str, &'a [u8])> {
-    let mut headers = Vec::with_capacity(14);
+fn attribute_headers<'a>(arena: &'a Bump, attributes: &'a Attributes<'_>) -> BumpVec<'a, (&'a str, &'a [u8])> {
+    let mut headers = BumpVec::with_capacity_in(14, arena);
     headers.extend([
         ("ce_specversion", b"1.0".as_slice()),
         ("ce_id", attributes.id.as_bytes()),
@@ -294,19 +304,20 @@ fn attribute_headers<'a>(attributes: &'a Attributes<'_>) -> Vec<(&'a str, &'a [u
 }
 
 /// Lookup keys as a header: a JSON array of `[kind, key]` pairs, or nothing.
-pub fn lookup_keys_header(keys: &[(String, String)]) -> Vec<u8> {
-    let mut header = Vec::new();
+fn lookup_keys_header<'a>(arena: &'a Bump, keys: &[(&str, &str)]) -> &'a [u8] {
+    let bytes: usize = keys.iter().map(|(kind, key)| kind.len() + key.len() + 8).sum();
+    let mut header = BumpVec::with_capacity_in(bytes + 2, arena);
     for (kind, key) in keys {
-        header.extend_from_slice(if header.is_empty() { b"[[" } else { b",[" });
-        push_json_string(&mut header, kind);
+        header.extend_from_slice_copy(if header.is_empty() { b"[[" } else { b",[" });
+        write_json_string(&mut header, kind);
         header.push(b',');
-        push_json_string(&mut header, key);
+        write_json_string(&mut header, key);
         header.push(b']');
     }
     if !header.is_empty() {
         header.push(b']');
     }
-    header
+    header.into_bump_slice()
 }
 
 #[cfg(test)]
@@ -361,8 +372,9 @@ mod tests {
 
     #[test]
     fn lookup_keys_travel_as_pairs() {
-        assert_eq!(lookup_keys_header(&[]), b"");
-        let keys = [("order".to_owned(), "o\"1".to_owned()), ("user".to_owned(), "u".to_owned())];
-        assert_eq!(lookup_keys_header(&keys), br#"[["order","o\"1"],["user","u"]]"#);
+        let arena = Bump::new();
+        assert_eq!(lookup_keys_header(&arena, &[]), b"");
+        let keys = [("order", "o\"1"), ("user", "u")];
+        assert_eq!(lookup_keys_header(&arena, &keys), br#"[["order","o\"1"],["user","u"]]"#);
     }
 }

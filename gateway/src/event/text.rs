@@ -1,18 +1,34 @@
 //! Text as JSON, for the places where we write JSON by hand because it is on an event's path.
 
-/// Appends a JSON string (RFC 8259 §7); most texts need no escape.
-pub fn push_json_string(out: &mut Vec<u8>, text: &str) {
-    // No early exit: without a branch per byte the compiler checks 32 at once.
-    let plain =
-        text.bytes().fold(true, |plain, byte| plain & (byte >= 0x20) & (byte != b'"') & (byte != b'\\'));
-    if plain {
-        out.reserve(text.len() + 2);
-        out.push(b'"');
-        out.extend_from_slice(text.as_bytes());
-        out.push(b'"');
+use std::io::Write;
+
+/// Appends a JSON string (RFC 8259 §7) to a buffer in memory; most texts need no escape.
+pub fn write_json_string(out: &mut impl Write, text: &str) {
+    let written = if is_plain(text.as_bytes()) {
+        [b"\"", text.as_bytes(), b"\""].into_iter().try_for_each(|part| out.write_all(part))
     } else {
-        serde_json::to_writer(out, text).expect("a Vec takes every write");
+        serde_json::to_writer(out, text).map_err(Into::into)
+    };
+    written.expect("memory takes every write");
+}
+
+/// Whether no byte needs an escape. Eight at once; the last eight may overlap those before.
+fn is_plain(bytes: &[u8]) -> bool {
+    match (bytes.as_chunks::<8>(), bytes.last_chunk::<8>()) {
+        ((chunks, _), Some(last)) => chunks.iter().chain([last]).all(|chunk| is_plain_word(*chunk)),
+        (_, None) => !bytes.iter().any(|byte| *byte < 0x20 || matches!(byte, b'"' | b'\\')),
     }
+}
+
+/// The usual bit tricks: a byte of a word is zero where subtracting one borrows into a clear top bit. A borrow
+/// can spoil only a byte above a true hit, so "any" is exact.
+fn is_plain_word(bytes: [u8; 8]) -> bool {
+    const ONES: u64 = u64::MAX / 255;
+    const TOPS: u64 = ONES << 7;
+    let word = u64::from_le_bytes(bytes);
+    let below = |value: u64, bound: u8| value.wrapping_sub(ONES * u64::from(bound)) & !value & TOPS;
+    let equal = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    below(word, 0x20) | equal(b'"') | equal(b'\\') == 0
 }
 
 #[cfg(test)]
@@ -20,10 +36,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_byte_at_every_place_is_seen() {
+        for length in 0..20 {
+            for place in 0..length {
+                for byte in 0..=u8::MAX {
+                    for around in [b'a', 0x20, 0x7f, 0x80, 0xff, b'!', b'#', b'[', b']'] {
+                        let mut bytes = vec![around; length];
+                        bytes[place] = byte;
+                        let plain = byte >= 0x20 && byte != b'"' && byte != b'\\';
+                        assert_eq!(is_plain(&bytes), plain, "{bytes:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn strings_are_escaped_when_they_must() {
         for text in ["", "plain", "q\"uote", "back\\slash", "line\nbreak", "é✓", "\u{1}", "\u{7f}"] {
             let mut out = Vec::new();
-            push_json_string(&mut out, text);
+            write_json_string(&mut out, text);
             assert_eq!(serde_json::from_slice::<String>(&out).expect("valid JSON"), text);
         }
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
-use crate::event::text::push_json_string;
+use crate::event::text::write_json_string;
 use crate::pipeline::{Answer, Ending, Receipt};
 use crate::problem::{Code, Outcome, Problem};
 
@@ -18,14 +18,14 @@ pub fn answer(answer: &Answer) -> Response<Body> {
     let mut out = Vec::with_capacity(512 * answer.endings.len().max(1));
     match (answer.batch, answer.endings.as_slice()) {
         (false, [Ending::Refused(refused)]) => return problem(refused),
-        (false, [ending]) => write_ending(&mut out, ending),
+        (false, [ending]) => write_ending(&mut out, answer, ending),
         (_, endings) => {
             out.extend_from_slice(b"{\"results\":[");
             for (index, ending) in endings.iter().enumerate() {
                 if index > 0 {
                     out.push(b',');
                 }
-                write_ending(&mut out, ending);
+                write_ending(&mut out, answer, ending);
             }
             out.extend_from_slice(b"]}");
         }
@@ -91,19 +91,19 @@ fn batch_status(endings: &[Ending]) -> StatusCode {
     StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-fn write_ending(out: &mut Vec<u8>, ending: &Ending) {
+fn write_ending(out: &mut Vec<u8>, answer: &Answer, ending: &Ending) {
     match ending {
-        Ending::Stored(receipt) => write_receipt(out, receipt),
+        Ending::Stored(receipt) => write_receipt(out, answer, receipt),
         Ending::Dropped(dropped) => {
             out.extend_from_slice(b"{\"id\":");
-            push_json_string(out, &dropped.id);
+            write_json_string(out, &dropped.id);
             out.extend_from_slice(b",\"route\":");
-            push_json_string(out, &dropped.route);
+            write_json_string(out, &answer.route.name);
             out.extend_from_slice(b",\"outcome\":\"dropped\",\"plugin\":");
-            push_json_string(out, &dropped.plugin);
+            write_json_string(out, &dropped.plugin);
             if let Some(reason) = &dropped.reason {
                 out.extend_from_slice(b",\"reason\":");
-                push_json_string(out, reason);
+                write_json_string(out, reason);
             }
             out.push(b'}');
         }
@@ -115,18 +115,19 @@ fn write_ending(out: &mut Vec<u8>, ending: &Ending) {
     }
 }
 
-fn write_receipt(out: &mut Vec<u8>, receipt: &Receipt) {
+fn write_receipt(out: &mut Vec<u8>, answer: &Answer, receipt: &Receipt) {
     let mut number = itoa::Buffer::new();
+    let [id, source, event_type] = receipt.attributes();
     let texts = [
-        ("{\"id\":", receipt.id.as_ref()),
-        (",\"source\":", receipt.source.as_ref()),
-        (",\"type\":", receipt.event_type.as_ref()),
-        (",\"route\":", receipt.route.as_ref()),
-        (",\"topic\":", receipt.topic.as_ref()),
+        ("{\"id\":", id),
+        (",\"source\":", source),
+        (",\"type\":", event_type),
+        (",\"route\":", &answer.route.name),
+        (",\"topic\":", &receipt.topic),
     ];
     for (name, text) in texts {
         out.extend_from_slice(name.as_bytes());
-        push_json_string(out, text);
+        write_json_string(out, text);
     }
     out.extend_from_slice(b",\"partition\":");
     out.extend_from_slice(number.format(receipt.partition).as_bytes());
@@ -136,8 +137,8 @@ fn write_receipt(out: &mut Vec<u8>, receipt: &Receipt) {
         None => out.extend_from_slice(b"null"),
     }
     out.extend_from_slice(b",\"key\":");
-    match &receipt.partition_key {
-        Some(key) => push_json_string(out, key),
+    match receipt.partition_key() {
+        Some(key) => write_json_string(out, key),
         None => out.extend_from_slice(b"null"),
     }
     out.extend_from_slice(b",\"schema\":");
@@ -146,7 +147,7 @@ fn write_receipt(out: &mut Vec<u8>, receipt: &Receipt) {
         None => out.extend_from_slice(b"null"),
     }
     out.extend_from_slice(b",\"plugins\":");
-    out.extend_from_slice(receipt.plugins.as_bytes());
+    out.extend_from_slice(answer.plugins.as_bytes());
     out.extend_from_slice(b",\"outcome\":\"stored\",\"duplicate\":false}");
 }
 
@@ -157,14 +158,14 @@ fn write_problem(out: &mut Vec<u8>, problem: &Problem) {
     out.extend_from_slice(b"{\"type\":\"/problems/");
     out.extend_from_slice(code.name().as_bytes());
     out.extend_from_slice(b"\",\"title\":");
-    push_json_string(out, code.title());
+    write_json_string(out, code.title());
     out.extend_from_slice(b",\"status\":");
     out.extend_from_slice(number.format(code.status()).as_bytes());
     out.extend_from_slice(b",\"detail\":");
-    push_json_string(out, &problem.detail);
+    write_json_string(out, &problem.detail);
     for (name, text) in [(",\"code\":", code.name()), (",\"outcome\":", outcome)] {
         out.extend_from_slice(name.as_bytes());
-        push_json_string(out, text);
+        write_json_string(out, text);
     }
     if !problem.violations.is_empty() {
         out.extend_from_slice(b",\"errors\":");

@@ -2,23 +2,22 @@
 //! headers were decided before; this file hands over, reports back, and replaces a producer that died.
 
 use std::collections::HashMap;
+use std::ffi::{CStr, CString};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::{Header, Message, OwnedHeaders};
-use rdkafka::producer::{
-    BaseRecord, DeliveryResult, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer,
-};
+use rdkafka::message::Message;
+use rdkafka::producer::{DeliveryResult, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer};
 
 use super::delivery::{Report, Slot};
 use super::partitioner::murmur2_partition;
-use super::sys::{Persistence, persistence};
+use super::sys::{Persistence, persistence, produce};
 use crate::problem::Code;
 
 /// How often partition counts are asked for again, and how long a producer that lost Kafka waits to retry.
@@ -29,9 +28,9 @@ const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
 /// A record to be produced, borrowed from the chunk it was made in.
 #[derive(Debug)]
 pub struct Outgoing<'a> {
-    /// The topic.
-    pub topic: &'a str,
-    /// The partition, from [`Producer::partition`].
+    /// The topic's name, from [`Topic::name`].
+    pub topic: &'a CStr,
+    /// The partition, from [`Topic::partition`].
     pub partition: i32,
     /// The record key.
     pub key: Option<&'a str>,
@@ -41,6 +40,29 @@ pub struct Outgoing<'a> {
     pub value: &'a [u8],
     /// The record timestamp, Unix time.
     pub time_ms: i64,
+}
+
+/// A topic that Kafka has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    name: CString,
+    partitions: i32,
+}
+
+impl Topic {
+    /// As librdkafka takes it.
+    pub fn name(&self) -> &CStr {
+        &self.name
+    }
+
+    /// The partition of a record: by key as the Java client would, without a key the same one for everyone
+    /// for a linger's time, so that unkeyed records share batches.
+    pub fn partition(&self, key: Option<&str>, time_ms: i64) -> i32 {
+        match key {
+            Some(key) => murmur2_partition(key.as_bytes(), self.partitions),
+            None => i32::try_from((time_ms / 4).rem_euclid(i64::from(self.partitions))).unwrap_or(0),
+        }
+    }
 }
 
 /// The one producer of this process.
@@ -55,7 +77,7 @@ struct Shared {
     client: ArcSwap<ThreadedProducer<Context>>,
     state: Arc<State>,
     topics: Vec<Arc<str>>,
-    partitions: ArcSwap<HashMap<Arc<str>, Partitions>>,
+    known: ArcSwap<HashMap<Arc<str>, Known>>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -72,10 +94,9 @@ struct State {
     wake: (Mutex<()>, Condvar),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Partitions {
-    /// The topic has so many.
-    Count(i32),
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Known {
+    Topic(Topic),
     /// Kafka says that there is no such topic.
     Missing,
 }
@@ -91,7 +112,7 @@ impl Producer {
             client: ArcSwap::from_pointee(client),
             state,
             topics,
-            partitions: ArcSwap::default(),
+            known: ArcSwap::default(),
         });
         let keeper = std::thread::Builder::new().name("kafka-keeper".into()).spawn({
             let shared = Arc::clone(&shared);
@@ -103,40 +124,13 @@ impl Producer {
 
     /// Whether every topic's partitions are known, which is whether Kafka was reached.
     pub fn ready(&self) -> bool {
-        let known = self.shared.partitions.load();
-        self.shared.topics.iter().all(|topic| matches!(known.get(topic), Some(Partitions::Count(_))))
+        let known = self.shared.known.load();
+        self.shared.topics.iter().all(|topic| matches!(known.get(topic), Some(Known::Topic(_))))
     }
 
-    /// The partition of a record: by key as the Java client would, without a key the same one for everyone
-    /// for a linger's time, so that unkeyed records share batches.
-    pub fn partition(&self, topic: &str, key: Option<&str>, time_ms: i64) -> Result<i32, Code> {
-        match self.shared.partitions.load().get(topic) {
-            Some(Partitions::Count(count)) => Ok(match key {
-                Some(key) => murmur2_partition(key.as_bytes(), *count),
-                None => i32::try_from((time_ms / 4).rem_euclid(i64::from(*count))).unwrap_or(0),
-            }),
-            Some(Partitions::Missing) => Err(Code::TopicMissing),
-            None => Err(Code::KafkaUnavailable),
-        }
-    }
-
-    /// Hands a record to librdkafka; the slot gets its report, here if the queue refuses it.
-    pub fn enqueue(&self, record: &Outgoing<'_>, slot: Slot) {
-        let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
-        for (key, value) in record.headers {
-            headers = headers.insert(Header { key, value: Some(*value) });
-        }
-        let mut message = BaseRecord::with_opaque_to(record.topic, Box::new(slot))
-            .partition(record.partition)
-            .payload(record.value)
-            .headers(headers)
-            .timestamp(record.time_ms);
-        if let Some(key) = record.key {
-            message = message.key(key);
-        }
-        if let Err((error, message)) = self.shared.client.load().send(message) {
-            message.delivery_opaque.settle(Report::NotStored(refusal(&error)));
-        }
+    /// The producer as it is now, for the records of one chunk.
+    pub fn sender(&self) -> Sender {
+        Sender { client: self.shared.client.load(), known: self.shared.known.load() }
     }
 
     /// Waits until everything is reported on, then gives up on the rest: their slots are settled as what
@@ -154,6 +148,30 @@ impl Producer {
         let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
         if keeper.is_some_and(|keeper| keeper.join().is_err()) {
             tracing::error!("the producer's keeper thread panicked");
+        }
+    }
+}
+
+/// The producer at one moment: what may change over time was looked up once.
+pub struct Sender {
+    client: Guard<Arc<ThreadedProducer<Context>>>,
+    known: Guard<Arc<HashMap<Arc<str>, Known>>>,
+}
+
+impl Sender {
+    /// A topic by name, if Kafka is known to have it.
+    pub fn topic(&self, name: &str) -> Result<&Topic, Code> {
+        match self.known.get(name) {
+            Some(Known::Topic(topic)) => Ok(topic),
+            Some(Known::Missing) => Err(Code::TopicMissing),
+            None => Err(Code::KafkaUnavailable),
+        }
+    }
+
+    /// Hands a record to librdkafka; the slot gets its report, here if the queue refuses it.
+    pub fn enqueue(&self, record: &Outgoing<'_>, slot: Slot) {
+        if let Err((error, slot)) = produce(&self.client, record, Box::new(slot)) {
+            slot.settle(Report::NotStored(refusal(Some(error))));
         }
     }
 }
@@ -205,7 +223,7 @@ impl Shared {
     /// Asks for every topic's partition count; true when all are known.
     fn refresh(&self) -> bool {
         let client = self.client.load_full();
-        let mut known = HashMap::clone(&self.partitions.load());
+        let mut known = HashMap::clone(&self.known.load());
         let started = Instant::now();
         for topic in &self.topics {
             if self.state.urgent() || started.elapsed() > 4 * METADATA_TIMEOUT {
@@ -214,19 +232,25 @@ impl Shared {
             match client.client().fetch_metadata(Some(topic), METADATA_TIMEOUT) {
                 Ok(metadata) => {
                     let described = metadata.topics().iter().find(|described| described.name() == &**topic);
-                    let count = described.map_or(0, |described| described.partitions().len());
-                    let count = i32::try_from(count).unwrap_or(i32::MAX);
-                    let partitions = if count > 0 { Partitions::Count(count) } else { Partitions::Missing };
-                    if known.insert(Arc::clone(topic), partitions) != Some(partitions) {
-                        tracing::info!(%topic, ?partitions, "topic");
+                    let found = found(topic, described.map_or(0, |described| described.partitions().len()));
+                    if known.get(topic) != Some(&found) {
+                        tracing::info!(%topic, ?found, "topic");
+                        known.insert(Arc::clone(topic), found);
                     }
                 }
                 Err(error) => tracing::warn!(%topic, %error, "no metadata from Kafka"),
             }
         }
-        let complete = self.topics.iter().all(|topic| matches!(known.get(topic), Some(Partitions::Count(_))));
-        self.partitions.store(Arc::new(known));
+        let complete = self.topics.iter().all(|topic| matches!(known.get(topic), Some(Known::Topic(_))));
+        self.known.store(Arc::new(known));
         complete
+    }
+}
+
+fn found(name: &str, partitions: usize) -> Known {
+    match (CString::new(name), i32::try_from(partitions)) {
+        (Ok(name), Ok(partitions @ 1..)) => Known::Topic(Topic { name, partitions }),
+        _ => Known::Missing,
     }
 }
 
@@ -242,7 +266,7 @@ fn discard(client: &ThreadedProducer<Context>) {
     }
 }
 
-struct Context {
+pub(super) struct Context {
     state: Arc<State>,
 }
 
@@ -276,7 +300,7 @@ impl ProducerContext for Context {
         let report = match result {
             Ok(message) => Report::Stored(Some(message.offset()).filter(|offset| *offset >= 0)),
             Err((error, message)) => match persistence(message) {
-                Persistence::No => Report::NotStored(refusal(error)),
+                Persistence::No => Report::NotStored(refusal(error.rdkafka_error_code())),
                 Persistence::Possibly => Report::Unknown,
                 Persistence::Yes => Report::Stored(None),
             },
@@ -286,8 +310,8 @@ impl ProducerContext for Context {
 }
 
 /// Why a record that is certainly not in the log was refused.
-fn refusal(error: &KafkaError) -> Code {
-    match error.rdkafka_error_code() {
+fn refusal(error: Option<RDKafkaErrorCode>) -> Code {
+    match error {
         Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize) => {
             Code::RecordTooLarge
         }

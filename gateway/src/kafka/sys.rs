@@ -3,8 +3,17 @@
 
 #![expect(unsafe_code, reason = "FFI calls on pointers that rdkafka owns and keeps alive for the call")]
 
+use std::ptr;
+
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::BorrowedMessage;
+use rdkafka::producer::{Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::util::IntoOpaque as _;
+use rdkafka_sys as sys;
 use rdkafka_sys::rd_kafka_msg_status_t as Status;
+use rdkafka_sys::rd_kafka_vtype_t as Field;
+
+use super::producer::Outgoing;
 
 /// Whether a record that was reported on may be in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,5 +34,61 @@ pub fn persistence(message: &BorrowedMessage<'_>) -> Persistence {
         Status::RD_KAFKA_MSG_STATUS_NOT_PERSISTED => Persistence::No,
         Status::RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED => Persistence::Possibly,
         Status::RD_KAFKA_MSG_STATUS_PERSISTED => Persistence::Yes,
+    }
+}
+
+/// `rd_kafka_producev`: copies a record into librdkafka's queue without waiting. rdkafka's own `send` allocates
+/// a C string for the topic and for each header, which is half the allocations of an event.
+///
+/// The opaque comes back with the delivery report, or from here if librdkafka does not take the record.
+pub fn produce<C: ProducerContext + 'static>(
+    producer: &ThreadedProducer<C>,
+    record: &Outgoing<'_>,
+    opaque: C::DeliveryOpaque,
+) -> Result<(), (RDKafkaErrorCode, C::DeliveryOpaque)> {
+    let key = record.key.map(str::as_bytes);
+    let opaque = opaque.into_ptr();
+    // SAFETY: every pointer is that of a live slice beside its length, and librdkafka copies what it points
+    // at before it returns; the argument types are those that `rdkafka.h` lists for each field. The headers
+    // are librdkafka's once it took the record, and ours to free if not; the same holds for the opaque, which
+    // was made by the `into_ptr` that belongs to this `from_ptr`.
+    unsafe {
+        let headers = sys::rd_kafka_headers_new(record.headers.len());
+        for (name, value) in record.headers {
+            sys::rd_kafka_header_add(
+                headers,
+                name.as_ptr().cast(),
+                name.len().cast_signed(),
+                value.as_ptr().cast(),
+                value.len().cast_signed(),
+            );
+        }
+        let error = sys::rd_kafka_producev(
+            producer.client().native_ptr(),
+            Field::RD_KAFKA_VTYPE_TOPIC,
+            record.topic.as_ptr(),
+            Field::RD_KAFKA_VTYPE_PARTITION,
+            record.partition,
+            Field::RD_KAFKA_VTYPE_MSGFLAGS,
+            sys::RD_KAFKA_MSG_F_COPY,
+            Field::RD_KAFKA_VTYPE_VALUE,
+            record.value.as_ptr(),
+            record.value.len(),
+            Field::RD_KAFKA_VTYPE_KEY,
+            key.map_or(ptr::null(), <[u8]>::as_ptr),
+            key.map_or(0, <[u8]>::len),
+            Field::RD_KAFKA_VTYPE_OPAQUE,
+            opaque,
+            Field::RD_KAFKA_VTYPE_TIMESTAMP,
+            record.time_ms,
+            Field::RD_KAFKA_VTYPE_HEADERS,
+            headers,
+            Field::RD_KAFKA_VTYPE_END,
+        );
+        if error == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Ok(());
+        }
+        sys::rd_kafka_headers_destroy(headers);
+        Err((error.into(), C::DeliveryOpaque::from_ptr(opaque)))
     }
 }

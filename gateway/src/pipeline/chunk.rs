@@ -12,11 +12,11 @@ use super::outcome::advice;
 use super::{Draft, Ending, Receipt, Request, Shape, Shared};
 use crate::event::{Event, Headers, Parser, RawEvent};
 use crate::kafka::delivery::Delivery;
-use crate::kafka::producer::Outgoing;
+use crate::kafka::producer::{Outgoing, Sender};
 use crate::metrics::{RouteMetrics, Stage};
 use crate::plugin::WorkerChains;
 use crate::problem::{Code, Problem};
-use crate::route::{Edits, Record, Route, Template, lookup_keys_header};
+use crate::route::{Edits, Record, Route, Template};
 use crate::schema::{Unmatched, ValidEvent};
 
 /// An arena that grew past this is given back.
@@ -49,7 +49,7 @@ impl fmt::Debug for Bench {
 /// An event on its way through a chunk.
 pub(super) struct Passing<'a> {
     pub(super) event: ValidEvent<'a>,
-    pub(super) edits: Edits,
+    pub(super) edits: Edits<'a>,
 }
 
 /// Either still on its way or ended.
@@ -95,9 +95,10 @@ impl Bench {
             super::plugins::run(self, &arena, shared, job, &mut steps);
             job.metrics.took(Stage::Plugin, checked.elapsed());
         }
+        let mut exit = Exit::new(shared, job, &self.chains.seen_by(&job.route.name).header);
         for step in steps {
             let draft = match step {
-                Ok(passing) => self.hand_over(shared, job, passing, drafts.len()),
+                Ok(passing) => exit.hand_over(&arena, &passing, drafts.len()),
                 Err(draft) => draft,
             };
             drafts.push(draft);
@@ -112,41 +113,7 @@ impl Bench {
         };
         let event = parsed.map_err(refused)?;
         let valid = match_schema(shared, event, job.route.subject.as_ref(), &mut self.subject)?;
-        Ok(Passing { event: valid, edits: Edits::default() })
-    }
-
-    fn hand_over(&mut self, shared: &Shared, job: &Job<'_>, passing: Passing<'_>, index: usize) -> Draft {
-        let lookup_keys = lookup_keys_header(&passing.edits.lookup_keys);
-        let seen_by = self.chains.seen_by(&job.route.name);
-        let record = Record::new(job.route, &passing.event, &passing.edits, &seen_by.header, &lookup_keys);
-        let time_ms = job.time.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as i64);
-        let partition = match shared.producer.partition(record.topic, record.partition_key, time_ms) {
-            Ok(partition) => partition,
-            Err(code) => return refused(Problem::new(code, advice(code))),
-        };
-        let outgoing = Outgoing {
-            topic: record.topic,
-            partition,
-            key: record.partition_key,
-            headers: &record.headers,
-            value: record.value,
-            time_ms,
-        };
-        shared.producer.enqueue(&outgoing, job.delivery.slot(index));
-        let attributes = passing.event.event().attributes();
-        let receipt = Receipt {
-            id: attributes.id.into(),
-            source: attributes.source.into(),
-            event_type: attributes.event_type.into(),
-            route: Arc::clone(&job.route.name),
-            topic: Arc::clone(record.topic),
-            partition,
-            offset: None,
-            partition_key: record.partition_key.map(Into::into),
-            schema: passing.event.schema().cloned(),
-            plugins: Arc::clone(&seen_by.receipt),
-        };
-        Draft::Sent(receipt)
+        Ok(Passing { event: valid, edits: Edits::new_in(arena) })
     }
 
     fn give_back(&mut self, mut arena: Bump) {
@@ -154,6 +121,40 @@ impl Bench {
             arena.reset();
             self.arena = arena;
         }
+    }
+}
+
+/// The way out of a chunk: to Kafka, by a producer looked up once.
+struct Exit<'j, 'r> {
+    job: &'j Job<'r>,
+    plugins: &'j str,
+    time_ms: i64,
+    sender: Sender,
+}
+
+impl<'j, 'r> Exit<'j, 'r> {
+    fn new(shared: &Shared, job: &'j Job<'r>, plugins: &'j str) -> Self {
+        let time_ms = job.time.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as i64);
+        Exit { job, plugins, time_ms, sender: shared.producer.sender() }
+    }
+
+    fn hand_over(&mut self, arena: &Bump, passing: &Passing<'_>, index: usize) -> Draft {
+        let record = Record::new(arena, self.job.route, &passing.event, &passing.edits, self.plugins);
+        let topic = match self.sender.topic(record.topic) {
+            Ok(topic) => topic,
+            Err(code) => return refused(Problem::new(code, advice(code))),
+        };
+        let partition = topic.partition(record.partition_key, self.time_ms);
+        let outgoing = Outgoing {
+            topic: topic.name(),
+            partition,
+            key: record.partition_key,
+            headers: &record.headers,
+            value: record.value,
+            time_ms: self.time_ms,
+        };
+        self.sender.enqueue(&outgoing, self.job.delivery.slot(index));
+        Draft::Sent(Receipt::new(&record, &passing.event, partition))
     }
 }
 

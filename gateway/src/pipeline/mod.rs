@@ -106,9 +106,13 @@ pub enum Ending {
     Refused(Problem),
 }
 
-/// The endings of a request's events, in order.
+/// The endings of a request's events, in order, and what they share.
 #[derive(Debug)]
 pub struct Answer {
+    /// The route that took them.
+    pub route: Arc<Route>,
+    /// The plugins that saw them, as a JSON array.
+    pub plugins: Arc<str>,
     /// Whether the client sent a batch and so gets a list.
     pub batch: bool,
     /// One per event.
@@ -208,7 +212,8 @@ impl Worker {
         in_flight.metrics().took(Stage::Kafka, handed_over.elapsed());
         let endings: Vec<_> = settle(drafts, explained, &delivery);
         in_flight.settle(&endings);
-        Ok(Answer { batch, endings })
+        let plugins = Arc::clone(&self.bench.borrow().chains.seen_by(&route.name).receipt);
+        Ok(Answer { route, plugins, batch, endings })
     }
 
     /// The route by path, or by the attributes of a CloudEvent. An event without a route is counted too.

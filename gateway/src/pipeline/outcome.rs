@@ -4,33 +4,62 @@
 use std::sync::Arc;
 
 use super::Ending;
+use crate::event::Attributes;
 use crate::metrics::RouteMetrics;
 use crate::problem::{Code, Outcome, Problem};
-use crate::schema::Schema;
+use crate::route::Record;
+use crate::schema::{Schema, ValidEvent};
 
-/// What a client gets for an event that is in Kafka.
+/// What a client gets for an event that is in Kafka, beside what all events of its request share.
 #[derive(Debug)]
 pub struct Receipt {
-    /// The event's id.
-    pub id: Box<str>,
-    /// Its source.
-    pub source: Box<str>,
-    /// Its type.
-    pub event_type: Box<str>,
-    /// The route that took it.
-    pub route: Arc<str>,
+    /// Id, source, type and record key, one after the other in one allocation.
+    texts: Box<str>,
+    /// Where the first three end.
+    ends: [usize; 3],
+    has_key: bool,
     /// Where the record is.
     pub topic: Arc<str>,
     /// Where in the topic.
     pub partition: i32,
     /// Where in the partition; `None` when Kafka did not tell (a de-duplicated resend).
     pub offset: Option<i64>,
-    /// The record key.
-    pub partition_key: Option<Box<str>>,
     /// The schema that the event matches.
     pub schema: Option<Arc<Schema>>,
-    /// The plugins that saw it, as a JSON array.
-    pub plugins: Arc<str>,
+}
+
+impl Receipt {
+    /// The receipt of a record that is on its way to this partition.
+    pub fn new(record: &Record<'_>, event: &ValidEvent<'_>, partition: i32) -> Self {
+        let Attributes { id, source, event_type, .. } = event.event().attributes();
+        let key = record.partition_key.unwrap_or_default();
+        let mut texts = String::with_capacity(id.len() + source.len() + event_type.len() + key.len());
+        let ends = [id, source, event_type].map(|text| {
+            texts.push_str(text);
+            texts.len()
+        });
+        texts.push_str(key);
+        Receipt {
+            texts: texts.into(),
+            ends,
+            has_key: record.partition_key.is_some(),
+            topic: Arc::clone(record.topic),
+            partition,
+            offset: None,
+            schema: event.schema().cloned(),
+        }
+    }
+
+    /// The event's id, source and type.
+    pub fn attributes(&self) -> [&str; 3] {
+        let [id, source, event_type] = self.ends;
+        [0..id, id..source, source..event_type].map(|span| self.texts.get(span).unwrap_or_default())
+    }
+
+    /// The record key.
+    pub fn partition_key(&self) -> Option<&str> {
+        self.texts.get(self.ends[2]..).filter(|_| self.has_key)
+    }
 }
 
 /// An event that a plugin decided not to store.
@@ -38,8 +67,6 @@ pub struct Receipt {
 pub struct Dropped {
     /// The event's id.
     pub id: Box<str>,
-    /// The route that took it.
-    pub route: Arc<str>,
     /// Which plugin.
     pub plugin: Arc<str>,
     /// In the plugin's words.

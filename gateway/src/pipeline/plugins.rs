@@ -2,6 +2,7 @@
 //! event whose data was changed goes through the parser and the schema again, as if it had just come in.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use bumpalo::Bump;
@@ -53,7 +54,7 @@ fn call<'a>(
     events: Range<usize>,
     steps: &mut [Step<'a>],
 ) {
-    let plugin = std::sync::Arc::clone(instance.plugin());
+    let plugin = Arc::clone(instance.plugin());
     let time = recheck.job.time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let time_ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     let verdicts = instance.call(&Live { steps, live, time_ns }, events.clone());
@@ -112,7 +113,7 @@ fn apply<'a>(
 ) {
     let Ok(passing) = step else { return };
     match verdict {
-        Verdict::Pass => match edit(passing, ops) {
+        Verdict::Pass => match edit(recheck.arena, passing, ops) {
             Ok(None) => {}
             Ok(Some(data)) => {
                 // Whoever is left with the placeholder gets an answer, not a panic.
@@ -130,9 +131,9 @@ fn apply<'a>(
         },
         Verdict::Drop(reason) => {
             let id = passing.event.event().attributes().id.into();
-            let (route, plugin) = (recheck.job.route.name.clone(), plugin.name.clone());
+            let plugin = Arc::clone(&plugin.name);
             let reason = (!reason.is_empty()).then(|| reason.into());
-            *step = Err(Draft::Ended(Ending::Dropped(Dropped { id, route, plugin, reason })));
+            *step = Err(Draft::Ended(Ending::Dropped(Dropped { id, plugin, reason })));
         }
         Verdict::Refuse(reason) => {
             let detail = format!("{}: {reason}", plugin.name);
@@ -143,7 +144,11 @@ fn apply<'a>(
 }
 
 /// Gathers what a plugin asked for; gives the new data if it changed it.
-fn edit(passing: &mut Passing<'_>, ops: &[Op<'_>]) -> Result<Option<Vec<u8>>, SpliceError> {
+fn edit<'a>(
+    arena: &'a Bump,
+    passing: &mut Passing<'a>,
+    ops: &[Op<'_>],
+) -> Result<Option<Vec<u8>>, SpliceError> {
     let Passing { event, edits } = passing;
     let original = event.event().data();
     let mut changed: Option<Vec<u8>> = None;
@@ -154,7 +159,7 @@ fn edit(passing: &mut Passing<'_>, ops: &[Op<'_>]) -> Result<Option<Vec<u8>>, Sp
             Op::JsonRemove { pointer } => remove_if_there(current(), pointer)?,
             Op::ReplacePayload(data) => Some(data.to_vec()),
             other => {
-                note(edits, other);
+                note(arena, edits, other);
                 None
             }
         };
@@ -172,13 +177,15 @@ fn remove_if_there(bytes: &[u8], pointer: &Pointer) -> Result<Option<Vec<u8>>, S
     }
 }
 
-/// Ops that change the record, not the data.
-fn note(edits: &mut Edits, op: &Op<'_>) {
+/// Ops that change the record, not the data. The plugin's answer is gone after its next call: what stays is
+/// copied.
+fn note<'a>(arena: &'a Bump, edits: &mut Edits<'a>, op: &Op<'_>) {
+    let keep = |text: &str| &*arena.alloc_str(text);
     match op {
-        Op::SetPartitionKey(key) => edits.partition_key = Some((*key).to_owned()),
-        Op::AddLookupKey { kind, key } => edits.lookup_keys.push(((*kind).to_owned(), (*key).to_owned())),
-        Op::SetHeader { name, value } => edits.headers.push(((*name).to_owned(), Some((*value).to_owned()))),
-        Op::RemoveHeader { name } => edits.headers.push(((*name).to_owned(), None)),
+        Op::SetPartitionKey(key) => edits.partition_key = Some(keep(key)),
+        Op::AddLookupKey { kind, key } => edits.lookup_keys.push((keep(kind), keep(key))),
+        Op::SetHeader { name, value } => edits.headers.push((keep(name), Some(keep(value)))),
+        Op::RemoveHeader { name } => edits.headers.push((keep(name), None)),
         Op::SetTopic(topic) => edits.topic = Some((*topic).clone()),
         Op::JsonSet { .. } | Op::JsonRemove { .. } | Op::ReplacePayload(_) => {}
     }
