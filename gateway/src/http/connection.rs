@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::Body;
 use http::{Request, Response};
@@ -37,11 +37,11 @@ where
     let speaks_h2 =
         tokio::time::timeout(Duration::from_millis(limits.header_timeout_ms), prefers_h2(&stream));
     let Ok(Ok(h2)) = speaks_h2.await else { return };
-    let last = Rc::new(Cell::new(Instant::now()));
+    let busy = Rc::new(Cell::new(false));
     let service = service_fn({
-        let last = Rc::clone(&last);
+        let busy = Rc::clone(&busy);
         move |request| {
-            last.set(Instant::now());
+            busy.set(true);
             answer(request)
         }
     });
@@ -52,31 +52,30 @@ where
         builder.timer(TokioTimer::new());
         builder.max_concurrent_streams(STREAMS_MAX).max_header_list_size(HEADERS_BYTES_MAX);
         builder.keep_alive_interval(idle / 4).keep_alive_timeout(idle / 4);
-        until_idle(shutdown.watch(builder.serve_connection(io, service)), idle, &last).await
+        until_idle(shutdown.watch(builder.serve_connection(io, service)), idle, &busy).await
     } else {
         let mut builder = http1::Builder::new();
         builder.header_read_timeout(None).max_buf_size(BUFFER_BYTES_MAX).writev(false);
-        until_idle(shutdown.watch(builder.serve_connection(io, service)), idle, &last).await
+        until_idle(shutdown.watch(builder.serve_connection(io, service)), idle, &busy).await
     };
     if let Err(error) = served {
         tracing::debug!(%error, "connection ended");
     }
 }
 
-/// Serves until no request has begun for so long. hyper's own limit is a timer set anew for each request;
-/// this one is looked at once in a while. A request takes less than `idle`, its own limits see to that.
-async fn until_idle<C>(connection: C, idle: Duration, last: &Cell<Instant>) -> Result<(), hyper::Error>
+/// Serves until no request has begun for so long, or for up to twice as long. hyper's own limit is a timer set
+/// anew for each request; here a request only leaves word that it was there. It takes less than `idle`, its own
+/// limits see to that.
+async fn until_idle<C>(connection: C, idle: Duration, busy: &Cell<bool>) -> Result<(), hyper::Error>
 where
     C: Future<Output = Result<(), hyper::Error>>,
 {
     let mut connection = pin!(connection);
     loop {
-        let quiet = last.get().elapsed();
-        let Some(rest) = idle.checked_sub(quiet) else { return Ok(()) };
         tokio::select! {
             biased;
             served = &mut connection => return served,
-            () = tokio::time::sleep(rest) => {}
+            () = tokio::time::sleep(idle) => if !busy.replace(false) { return Ok(()) },
         }
     }
 }

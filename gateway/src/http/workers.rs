@@ -94,9 +94,13 @@ impl Workers {
 
     /// Accepts until `stop`; then takes what the kernel had already accepted, and closes the listener.
     pub async fn accept(&self, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+        let mut full = false;
         loop {
-            if self.connections() >= self.connections_max {
+            let was_full = std::mem::replace(&mut full, self.connections() >= self.connections_max);
+            if full && !was_full {
                 tracing::warn!(connections_max = self.connections_max, "no more connections for now");
+            }
+            if full {
                 tokio::select! {
                     _ = stop.wait_for(|stop| *stop) => break,
                     () = tokio::time::sleep(Duration::from_millis(50)) => continue,

@@ -7,11 +7,15 @@ mod plugins;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use tokio::sync::Notify;
 
 use self::chunk::{Bench, Job};
@@ -148,20 +152,12 @@ impl Worker {
         self.shared.routes.at_path(path).cloned().ok_or_else(|| Problem::new(Code::UnknownRoute, detail))
     }
 
-    /// Takes a request's events to their endings, in a task of its own: a client that goes away does not
-    /// leave its events half done.
+    /// Takes a request's events to their endings. A client that goes away does not leave them half done.
     pub async fn run(self: &Rc<Self>, request: Request) -> Result<Answer, Problem> {
-        let worker = Rc::clone(self);
-        worker.running.set(worker.running.get() + 1);
-        let running = tokio::task::spawn_local(async move {
-            let answer = worker.accept(request).await;
-            worker.running.set(worker.running.get() - 1);
-            if worker.running.get() == 0 {
-                worker.idle.notify_waiters();
-            }
-            answer
-        });
-        running.await.unwrap_or_else(|_| Err(Problem::new(Code::Internal, "the request's task ended early")))
+        let running = Running::begin(self);
+        let answered = async move { running.0.accept(request).await };
+        let answered = Enduring(Some(Box::pin(AssertUnwindSafe(answered).catch_unwind()))).await;
+        answered.unwrap_or_else(|_| Err(Problem::new(Code::Internal, "the request's task ended early")))
     }
 
     /// Runs beside the requests for as long as the worker lives: wakes those that Kafka has answered.
@@ -223,6 +219,47 @@ impl Worker {
         }
         let matched = self.bench.borrow_mut().match_route(&self.shared, request, events);
         matched.map_err(|problem| InFlight::new(self.shared.metrics_of(None), events.len()).refuse(problem))
+    }
+}
+
+/// A request that is not answered yet.
+struct Running(Rc<Worker>);
+
+impl Running {
+    fn begin(worker: &Rc<Worker>) -> Self {
+        worker.running.set(worker.running.get() + 1);
+        Running(Rc::clone(worker))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.set(self.0.running.get() - 1);
+        if self.0.running.get() == 0 {
+            self.0.idle.notify_waiters();
+        }
+    }
+}
+
+/// A future that is brought to its end even if whoever awaits it is gone: then by a task of its own.
+struct Enduring<F: Future + 'static>(Option<Pin<Box<F>>>);
+
+impl<F: Future + 'static> Future for Enduring<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let Some(future) = &mut self.0 else { return Poll::Pending };
+        let output = ready!(future.as_mut().poll(context));
+        self.0 = None;
+        Poll::Ready(output)
+    }
+}
+
+impl<F: Future + 'static> Drop for Enduring<F> {
+    fn drop(&mut self) {
+        if let Some(future) = self.0.take() {
+            drop(tokio::task::spawn_local(async move { drop(future.await) }));
+        }
     }
 }
 

@@ -65,7 +65,11 @@ impl Compiler {
     ) -> Result<Component, CompileError> {
         let compatibility = engine.compatibility();
         if let Some(code) = cache.get(&artifact.digest, compatibility) {
-            return trusted::load(engine, &code).map_err(CompileError::Engine);
+            match trusted::load(engine, &code) {
+                Ok(component) => return Ok(component),
+                // The folder came from another machine: compiled code is for one kind of processor.
+                Err(error) => tracing::warn!(%error, "a compiled plugin is not for this machine; compiling it anew"),
+            }
         }
         let mut code = self.compile(engine, artifact, settings)?;
         if let Err(error) = cache.put(&artifact.digest, compatibility, &mut code) {

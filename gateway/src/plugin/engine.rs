@@ -2,6 +2,9 @@
 //! Limits per plugin are not here; see [`super::guest`].
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, Thread};
 use std::time::Duration;
 
 use wasmtime::{Config, EngineWeak};
@@ -9,34 +12,67 @@ use wasmtime::{Config, EngineWeak};
 /// The stack of a guest.
 const STACK_BYTES_MAX: usize = 512 << 10;
 /// How often a guest that runs is looked at.
-const TICK: Duration = Duration::from_millis(1);
+const TICK: Duration = Duration::from_millis(2);
+/// The same while no guest was called lately. Never longer: a guest may run on that was not scheduled for a while.
+const SLOW_TICK: Duration = Duration::from_millis(50);
+/// So many ticks without a call, and the clock slows down.
+const QUIET_TICKS: u32 = 50;
 
 /// One engine per process: compiled code of one cannot run in another of a different make.
 #[derive(Clone)]
-pub(super) struct Engine(wasmtime::Engine);
+pub(super) struct Engine {
+    inner: wasmtime::Engine,
+    clock: Arc<Clock>,
+}
+
+/// The thread that ticks for running guests, as those who run them see it.
+#[derive(Default)]
+struct Clock {
+    /// A guest was called since the last tick.
+    called: AtomicBool,
+    slow: AtomicBool,
+    thread: OnceLock<Thread>,
+}
 
 impl Engine {
     /// An engine and the thread that ticks for it until the last clone is gone.
     pub(super) fn start() -> wasmtime::Result<Self> {
         let engine = Self::quiet()?;
-        let weak = engine.0.weak();
-        std::thread::Builder::new().name("plugin-ticks".to_owned()).spawn(move || tick(&weak))?;
+        let (weak, clock) = (engine.inner.weak(), Arc::clone(&engine.clock));
+        let ticking = thread::Builder::new().name("plugin-ticks".to_owned());
+        let ticking = ticking.spawn(move || tick(&weak, &clock))?;
+        drop(engine.clock.thread.set(ticking.thread().clone()));
         Ok(engine)
     }
 
     /// An engine that only compiles.
     pub(super) fn quiet() -> wasmtime::Result<Self> {
-        wasmtime::Engine::new(&config()).map(Engine)
+        Ok(Engine { inner: wasmtime::Engine::new(&config())?, clock: Arc::default() })
+    }
+
+    /// To be said before a guest runs, and while it does: the clock may be slow.
+    pub(super) fn runs(&self) {
+        let clock = &self.clock;
+        // Read first: all workers share this line, and it is set most of the time.
+        if !clock.called.load(Ordering::SeqCst) {
+            clock.called.store(true, Ordering::SeqCst);
+        }
+        if clock.slow.load(Ordering::SeqCst)
+            && let Some(thread) = clock.thread.get()
+        {
+            clock.slow.store(false, Ordering::SeqCst);
+            thread.unpark();
+        }
     }
 
     pub(super) fn inner(&self) -> &wasmtime::Engine {
-        &self.0
+        &self.inner
     }
 
     /// Two engines with the same number take each other's compiled code.
     pub(super) fn compatibility(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        self.0.precompile_compatibility_hash().hash(&mut hasher);
+        self.inner.precompile_compatibility_hash().hash(&mut hasher);
         hasher.finish()
     }
 }
@@ -61,11 +97,22 @@ fn config() -> Config {
     config
 }
 
-fn tick(engine: &EngineWeak) {
+fn tick(engine: &EngineWeak, clock: &Clock) {
+    let mut quiet = 0;
     while let Some(engine) = engine.upgrade() {
         engine.increment_epoch();
         drop(engine);
-        std::thread::sleep(TICK);
+        quiet = if clock.called.swap(false, Ordering::SeqCst) { 0 } else { quiet + 1 };
+        if quiet < QUIET_TICKS {
+            thread::sleep(TICK);
+            continue;
+        }
+        clock.slow.store(true, Ordering::SeqCst);
+        // Whoever calls a guest from now on sees `slow`, and whoever did just before is seen here.
+        if !clock.called.load(Ordering::SeqCst) {
+            thread::park_timeout(SLOW_TICK);
+        }
+        clock.slow.store(false, Ordering::SeqCst);
     }
 }
 

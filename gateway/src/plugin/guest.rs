@@ -9,6 +9,7 @@ use wasmtime::component::InstancePre;
 use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 
 use super::Settings;
+use super::engine::Engine;
 use super::host::Said;
 
 mod contract {
@@ -49,6 +50,7 @@ pub enum Overrun {
 /// What the host keeps per store.
 pub(super) struct State {
     pub(super) said: Said,
+    engine: Engine,
     deadline: Duration,
     /// CPU time of this thread at the first tick of the call. Asking before each call would cost more than
     /// a small call does.
@@ -62,6 +64,7 @@ pub(super) struct State {
 impl State {
     /// Whether the call may go on.
     fn tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
+        self.engine.runs();
         let now = thread_cpu_time();
         let started = *self.started.get_or_insert(now);
         if now.saturating_sub(started) >= self.deadline {
@@ -109,11 +112,17 @@ pub(super) fn thread_cpu_time() -> Duration {
 }
 
 /// A component that can be started at once.
-pub(super) type Startable = FilterPre<State>;
+#[derive(Clone)]
+pub(super) struct Startable {
+    pre: FilterPre<State>,
+    engine: Engine,
+}
 
-/// Checks the component's imports and exports against the contract, types included.
-pub(super) fn startable(pre: InstancePre<State>) -> wasmtime::Result<Startable> {
-    FilterPre::new(pre)
+impl Startable {
+    /// Checks the component's imports and exports against the contract, types included.
+    pub(super) fn new(engine: &Engine, pre: InstancePre<State>) -> wasmtime::Result<Startable> {
+        Ok(Startable { pre: FilterPre::new(pre)?, engine: engine.clone() })
+    }
 }
 
 /// A started guest.
@@ -129,8 +138,10 @@ impl Guest {
         said: Said,
         settings: &Arc<Settings>,
     ) -> wasmtime::Result<Self> {
+        startable.engine.runs();
         let state = State {
             said,
+            engine: startable.engine.clone(),
             deadline: settings.start_deadline(),
             started: None,
             memory_bytes: 0,
@@ -138,12 +149,12 @@ impl Guest {
             table_elements: 0,
             table_elements_max: settings.table_elements_max,
         };
-        let mut store = Store::new(startable.engine(), state);
+        let mut store = Store::new(startable.engine.inner(), state);
         store.limiter(|state| state);
         store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
         store.epoch_deadline_callback(|mut context| context.data_mut().tick());
         store.set_epoch_deadline(1);
-        let exports = startable.instantiate(&mut store)?;
+        let exports = startable.pre.instantiate(&mut store)?;
         Ok(Guest { store, exports })
     }
 
@@ -168,6 +179,7 @@ impl Guest {
         let state = self.store.data_mut();
         state.deadline = deadline;
         state.started = None;
+        state.engine.runs();
         self.store.set_epoch_deadline(1);
         self.exports.weir_plugin_processor().call_process(&mut self.store, batch)
     }

@@ -157,8 +157,8 @@ impl Host {
         }
         let component = self.compiler.component(&self.engine, &self.cache, artifact, &self.settings)?;
         let contract = |error: wasmtime::Error| LoadError::Contract(clipped(&format!("{error:#}")));
-        let startable =
-            guest::startable(self.linker.instantiate_pre(&component).map_err(contract)?).map_err(contract)?;
+        let pre = self.linker.instantiate_pre(&component).map_err(contract)?;
+        let startable = Startable::new(&self.engine, pre).map_err(contract)?;
         known().insert(artifact.digest.clone(), startable.clone());
         Ok(startable)
     }

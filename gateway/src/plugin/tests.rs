@@ -272,6 +272,22 @@ fn what_is_no_plugin_is_refused_by_name() {
 }
 
 #[test]
+fn code_for_another_machine_is_compiled_anew() {
+    let folder = Folder(std::env::temp_dir().join(format!("weir-plugins-{}", uuid::Uuid::now_v7())));
+    let engine = engine::Engine::quiet().expect("is made");
+    let cache = cache::Cache::open(&folder.0).expect("opens");
+    let bytes = wasm("entity_key");
+    let artifact = artifact::Artifact::open(&bytes, bytes.len()).expect("is a plugin");
+    // Sealed by us, and yet nothing this engine takes: as from a processor with other features.
+    let mut elsewhere = cache::Authentic::just_compiled(b"not for this engine");
+    cache.put(&artifact.digest, engine.compatibility(), &mut elsewhere).expect("is kept");
+    let component = || Compiler::Here.component(&engine, &cache, &artifact, &Settings::default());
+    drop(component().expect("is compiled"));
+    let kept = cache.get(&artifact.digest, engine.compatibility()).expect("is kept");
+    assert!(kept.bytes().len() > 1000, "and the new code takes the place of the old");
+}
+
+#[test]
 fn compiled_code_that_someone_else_wrote_is_not_loaded() {
     let first = host();
     first.load("redact", r#"{"mask": []}"#).expect("loads");
