@@ -117,7 +117,7 @@ fn write_ending(out: &mut Vec<u8>, answer: &Answer, ending: &Ending) {
 
 fn write_receipt(out: &mut Vec<u8>, answer: &Answer, receipt: &Receipt) {
     let mut number = itoa::Buffer::new();
-    let [id, source, event_type] = receipt.attributes();
+    let [id, source, event_type] = receipt.attributes(&answer.texts);
     let texts = [
         ("{\"id\":", id),
         (",\"source\":", source),
@@ -137,7 +137,7 @@ fn write_receipt(out: &mut Vec<u8>, answer: &Answer, receipt: &Receipt) {
         None => out.extend_from_slice(b"null"),
     }
     out.extend_from_slice(b",\"key\":");
-    match receipt.partition_key() {
+    match receipt.partition_key(&answer.texts) {
         Some(key) => write_json_string(out, key),
         None => out.extend_from_slice(b"null"),
     }

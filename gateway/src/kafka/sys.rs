@@ -1,8 +1,9 @@
-//! The librdkafka calls that rdkafka does not wrap, and the only `unsafe` of this crate's Kafka side.
-//! Each takes a safe rdkafka type and returns plain values.
+//! The calls around librdkafka that no crate wraps, and the only `unsafe` of this crate's Kafka side.
+//! Each takes safe types and returns plain values.
 
 #![expect(unsafe_code, reason = "FFI calls on pointers that rdkafka owns and keeps alive for the call")]
 
+use std::io;
 use std::ptr;
 
 use rdkafka::error::RDKafkaErrorCode;
@@ -90,5 +91,16 @@ pub fn produce<C: ProducerContext + 'static>(
         }
         sys::rd_kafka_headers_destroy(headers);
         Err((error.into(), C::DeliveryOpaque::from_ptr(opaque)))
+    }
+}
+
+/// `sched_setscheduler(2)` with `SCHED_BATCH`, for this thread and those it starts: when they wake they wait for
+/// whoever runs on their core to pause, instead of interrupting. Where cores are idle it changes nothing.
+pub fn schedule_in_batches() -> io::Result<()> {
+    let normal = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the call reads the struct and changes nothing but how the calling thread (0) is scheduled.
+    match unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const normal) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }

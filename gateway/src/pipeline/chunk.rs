@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use bumpalo::Bump;
 
 use super::outcome::advice;
-use super::{Draft, Ending, Receipt, Request, Shape, Shared};
+use super::{Draft, Drafts, Ending, Receipt, Request, Shape, Shared, Texts};
 use crate::event::{Event, Headers, Parser, RawEvent};
 use crate::kafka::delivery::Delivery;
 use crate::kafka::producer::{Outgoing, Sender};
@@ -79,13 +79,7 @@ impl Bench {
     }
 
     /// Takes one chunk as far as it goes without Kafka's word; adds one draft for each of its events.
-    pub(super) fn work(
-        &mut self,
-        shared: &Shared,
-        job: &Job<'_>,
-        chunk: &[RawEvent],
-        drafts: &mut Vec<Draft>,
-    ) {
+    pub(super) fn work(&mut self, shared: &Shared, job: &Job<'_>, chunk: &[RawEvent], drafts: &mut Drafts) {
         let arena = mem::take(&mut self.arena);
         let started = Instant::now();
         let mut steps: Vec<Step<'_>> = chunk.iter().map(|raw| self.check(&arena, shared, job, raw)).collect();
@@ -95,13 +89,13 @@ impl Bench {
             super::plugins::run(self, &arena, shared, job, &mut steps);
             job.metrics.took(Stage::Plugin, checked.elapsed());
         }
-        let mut exit = Exit::new(shared, job, &self.chains.seen_by(&job.route.name).header);
+        let exit = Exit::new(shared, job, &self.chains.seen_by(&job.route.name).header);
         for step in steps {
             let draft = match step {
-                Ok(passing) => exit.hand_over(&arena, &passing, drafts.len()),
+                Ok(passing) => exit.hand_over(&arena, &passing, drafts.list.len(), &mut drafts.texts),
                 Err(draft) => draft,
             };
-            drafts.push(draft);
+            drafts.list.push(draft);
         }
         self.give_back(arena);
     }
@@ -138,7 +132,7 @@ impl<'j, 'r> Exit<'j, 'r> {
         Exit { job, plugins, time_ms, sender: shared.producer.sender() }
     }
 
-    fn hand_over(&mut self, arena: &Bump, passing: &Passing<'_>, index: usize) -> Draft {
+    fn hand_over(&self, arena: &Bump, passing: &Passing<'_>, index: usize, texts: &mut Texts) -> Draft {
         let record = Record::new(arena, self.job.route, &passing.event, &passing.edits, self.plugins);
         let topic = match self.sender.topic(record.topic) {
             Ok(topic) => topic,
@@ -154,7 +148,7 @@ impl<'j, 'r> Exit<'j, 'r> {
             time_ms: self.time_ms,
         };
         self.sender.enqueue(&outgoing, self.job.delivery.slot(index));
-        Draft::Sent(Receipt::new(&record, &passing.event, partition))
+        Draft::Sent(Receipt::new(texts, &record, &passing.event, partition))
     }
 }
 

@@ -19,7 +19,7 @@ use futures_util::FutureExt as _;
 use tokio::sync::Notify;
 
 use self::chunk::{Bench, Job};
-pub use self::outcome::{Dropped, Receipt};
+pub use self::outcome::{Dropped, Receipt, Texts};
 use self::outcome::{InFlight, by_report};
 use crate::event::budget::{EVENT_OVERHEAD_BYTES, Permit};
 use crate::event::frame::{Framing, frame};
@@ -117,6 +117,8 @@ pub struct Answer {
     pub route: Arc<Route>,
     /// The plugins that saw them, as a JSON array.
     pub plugins: Arc<str>,
+    /// What receipts refer to.
+    pub texts: Texts,
     /// Whether the client sent a batch and so gets a list.
     pub batch: bool,
     /// One per event.
@@ -194,22 +196,22 @@ impl Worker {
             delivery: &delivery,
             metrics: in_flight.metrics(),
         };
-        let mut drafts = Vec::with_capacity(events.len());
+        let mut drafts = Drafts { list: Vec::with_capacity(events.len()), texts: Texts::default() };
         for chunk in chunks(&events) {
-            if !drafts.is_empty() {
+            if !drafts.list.is_empty() {
                 tokio::task::yield_now().await;
             }
             self.bench.borrow_mut().work(&self.shared, &job, chunk, &mut drafts);
         }
         let handed_over = Instant::now();
-        let explained = explain(&drafts, self.shared.limits).await;
+        let explained = explain(&drafts.list, self.shared.limits).await;
         // Whether all reports came or the time is over, each event is answered by what is known of it.
         drop(tokio::time::timeout(self.shared.answer_timeout, delivery.settled()).await);
         in_flight.metrics().took(Stage::Kafka, handed_over.elapsed());
-        let endings: Vec<_> = settle(drafts, explained, &delivery);
+        let endings: Vec<_> = settle(drafts.list, explained, &delivery);
         in_flight.settle(&endings);
         let plugins = Arc::clone(&self.bench.borrow().chains.seen_by(&route.name).receipt);
-        Ok(Answer { route, plugins, batch, endings })
+        Ok(Answer { route, plugins, texts: drafts.texts, batch, endings })
     }
 
     /// The route by path, or by the attributes of a CloudEvent. An event without a route is counted too.
@@ -261,6 +263,12 @@ impl<F: Future + 'static> Drop for Enduring<F> {
             drop(tokio::task::spawn_local(async move { drop(future.await) }));
         }
     }
+}
+
+/// A request's events before Kafka's reports, in order.
+struct Drafts {
+    list: Vec<Draft>,
+    texts: Texts,
 }
 
 /// How far an event came before Kafka's report.

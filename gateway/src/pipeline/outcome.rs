@@ -13,11 +13,8 @@ use crate::schema::{Schema, ValidEvent};
 /// What a client gets for an event that is in Kafka, beside what all events of its request share.
 #[derive(Debug)]
 pub struct Receipt {
-    /// Id, source, type and record key, one after the other in one allocation.
-    texts: Box<str>,
-    /// Where the first three end.
-    ends: [usize; 3],
-    has_key: bool,
+    /// Where its id, source, type and record key are in the request's [`Texts`], each up to the next.
+    bounds: [usize; 5],
     /// Where the record is.
     pub topic: Arc<str>,
     /// Where in the topic.
@@ -28,37 +25,37 @@ pub struct Receipt {
     pub schema: Option<Arc<Schema>>,
 }
 
+/// The texts of a request's receipts, one after the other: written and read in order, in one allocation.
+#[derive(Debug, Default)]
+pub struct Texts(String);
+
 impl Receipt {
     /// The receipt of a record that is on its way to this partition.
-    pub fn new(record: &Record<'_>, event: &ValidEvent<'_>, partition: i32) -> Self {
+    pub fn new(texts: &mut Texts, record: &Record<'_>, event: &ValidEvent<'_>, partition: i32) -> Self {
         let Attributes { id, source, event_type, .. } = event.event().attributes();
-        let key = record.partition_key.unwrap_or_default();
-        let mut texts = String::with_capacity(id.len() + source.len() + event_type.len() + key.len());
-        let ends = [id, source, event_type].map(|text| {
-            texts.push_str(text);
-            texts.len()
-        });
-        texts.push_str(key);
-        Receipt {
-            texts: texts.into(),
-            ends,
-            has_key: record.partition_key.is_some(),
-            topic: Arc::clone(record.topic),
-            partition,
-            offset: None,
-            schema: event.schema().cloned(),
+        let mut bounds = [texts.0.len(); 5];
+        for (text, end) in
+            [id, source, event_type, record.partition_key.unwrap_or_default()].into_iter().zip(&mut bounds[1..])
+        {
+            texts.0.push_str(text);
+            *end = texts.0.len();
         }
+        let (topic, schema) = (Arc::clone(record.topic), event.schema().cloned());
+        Receipt { bounds, topic, partition, offset: None, schema }
     }
 
     /// The event's id, source and type.
-    pub fn attributes(&self) -> [&str; 3] {
-        let [id, source, event_type] = self.ends;
-        [0..id, id..source, source..event_type].map(|span| self.texts.get(span).unwrap_or_default())
+    pub fn attributes<'t>(&self, texts: &'t Texts) -> [&'t str; 3] {
+        [0, 1, 2].map(|place| self.text(texts, place))
     }
 
-    /// The record key.
-    pub fn partition_key(&self) -> Option<&str> {
-        self.texts.get(self.ends[2]..).filter(|_| self.has_key)
+    /// The record key, which is never empty.
+    pub fn partition_key<'t>(&self, texts: &'t Texts) -> Option<&'t str> {
+        Some(self.text(texts, 3)).filter(|key| !key.is_empty())
+    }
+
+    fn text<'t>(&self, texts: &'t Texts, place: usize) -> &'t str {
+        texts.0.get(self.bounds[place]..self.bounds[place + 1]).unwrap_or_default()
     }
 }
 
