@@ -284,7 +284,10 @@ impl<'a> Record<'a> {
 }
 
 /// The CloudEvents Kafka binding, binary mode (CloudEvents 1.0.2, Kafka §3.2).
-fn attribute_headers<'a>(arena: &'a Bump, attributes: &'a Attributes<'_>) -> BumpVec<'a, (&'a str, &'a [u8])> {
+fn attribute_headers<'a>(
+    arena: &'a Bump,
+    attributes: &'a Attributes<'_>,
+) -> BumpVec<'a, (&'a str, &'a [u8])> {
     let mut headers = BumpVec::with_capacity_in(14, arena);
     headers.extend([
         ("ce_specversion", b"1.0".as_slice()),

@@ -34,7 +34,7 @@ pub struct Limits {
     pub header_timeout_ms: u64,
     /// From the end of the headers to the end of the body.
     pub body_timeout_ms: u64,
-    /// Between two requests of a connection.
+    /// Between two requests of a connection: never closed before, at the latest after twice as long.
     pub idle_timeout_ms: u64,
     /// From SIGTERM to exit.
     pub shutdown_timeout_ms: u64,

@@ -34,8 +34,9 @@ impl Receipt {
     pub fn new(texts: &mut Texts, record: &Record<'_>, event: &ValidEvent<'_>, partition: i32) -> Self {
         let Attributes { id, source, event_type, .. } = event.event().attributes();
         let mut bounds = [texts.0.len(); 5];
-        for (text, end) in
-            [id, source, event_type, record.partition_key.unwrap_or_default()].into_iter().zip(&mut bounds[1..])
+        for (text, end) in [id, source, event_type, record.partition_key.unwrap_or_default()]
+            .into_iter()
+            .zip(&mut bounds[1..])
         {
             texts.0.push_str(text);
             *end = texts.0.len();

@@ -68,7 +68,9 @@ impl Compiler {
             match trusted::load(engine, &code) {
                 Ok(component) => return Ok(component),
                 // The folder came from another machine: compiled code is for one kind of processor.
-                Err(error) => tracing::warn!(%error, "a compiled plugin is not for this machine; compiling it anew"),
+                Err(error) => {
+                    tracing::warn!(%error, "a compiled plugin is not for this machine; compiling it anew")
+                }
             }
         }
         let mut code = self.compile(engine, artifact, settings)?;
