@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what the build needs and this machine lacks: a C compiler, make, the headers librdkafka
-# wants, and Rust with the wasm target. Quick when there is nothing to do; not for running anything.
+# Installs what the build needs and this machine lacks: C and C++ compilers, make, the headers
+# librdkafka wants, and Rust with the wasm target. Quick when there is nothing to do; not for running anything.
 set -eu
 cd "$(dirname "$0")/.."
 . deploy/apt.sh
@@ -13,6 +13,8 @@ need() { # need PACKAGE COMMAND...: the package, unless the command succeeds
     "$@" >/dev/null 2>&1 || missing="$missing $package"
 }
 need gcc command -v gcc
+# librdkafka's configure asks for one, though nothing we link is C++.
+need g++ command -v c++
 need libc6-dev test -e /usr/include/stdlib.h
 need make command -v make
 need bash command -v bash
