@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use bumpalo::Bump;
 use bumpalo::collections::Vec as BumpVec;
-use bytes::Bytes;
 
 use crate::event::text::write_json_string;
 use crate::event::{Attributes, Rules, Selected, Selector};
@@ -242,7 +241,7 @@ pub struct Record<'a> {
     /// Headers in order; `weir-*` and `ce_*` are ours alone.
     pub headers: BumpVec<'a, (&'a str, &'a [u8])>,
     /// The data.
-    pub value: &'a Bytes,
+    pub value: &'a [u8],
 }
 
 impl<'a> Record<'a> {

@@ -79,6 +79,34 @@ async fn send_until(client: &Client, stop: &AtomicBool, sender: usize) -> Vec<St
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_does_not_take_its_event_along() {
+    let mut route = orders().await;
+    // Long enough to be gone by then.
+    let unhurried = "kafka:\n  properties: {linger.ms: 3000}\n";
+    route.config = route.config.replace("kafka:\n", unhurried);
+    let client = route.start().await;
+    let mut stream =
+        tokio::net::TcpStream::connect(client.weir.url("").replace("http://", "")).await.unwrap();
+    let (path, body) = (format!("/v1/events/{}", client.route), order(1));
+    let head = format!("POST {path} HTTP/1.1\r\nhost: weir\r\ncontent-type: application/json\r\n");
+    let request = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let counted = async |name: &str| client.metric(name, &client.route).await;
+    until("the event is in", Duration::from_secs(10), async || {
+        (counted("weir_events_in_total").await > 0.0).then_some(())
+    })
+    .await;
+    assert_eq!(counted("weir_events_out_total").await, 0.0, "it is still on its way");
+    drop(stream);
+    until("it has an ending", Duration::from_secs(10), async || {
+        (counted("weir_events_out_total").await > 0.0).then_some(())
+    })
+    .await;
+    assert_eq!(client.metric("weir_events_out_total", r#"outcome="stored""#).await, 1.0);
+    assert_eq!(shared_kafka().await.records(&client.route).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_kafka_it_starts_is_not_ready_and_stores_nothing() {
     let route = orders().await;
     let nowhere = format!("\"127.0.0.1:{}\"", free_port());

@@ -1,8 +1,6 @@
 //! Framing: where in a request's body each event begins and ends. Nothing is parsed here beyond what
 //! framing needs; each event is then parsed alone and gets its own answer.
 
-use bytes::Bytes;
-
 use super::document::elements;
 use super::{Limits, RawEvent};
 use crate::problem::{Code, Problem};
@@ -20,39 +18,39 @@ pub enum Framing {
 
 /// The events of a body, in order, and whether the client sent a batch.
 #[derive(Debug)]
-pub struct Frames {
+pub struct Frames<'a> {
     /// In the order sent.
-    pub events: Vec<RawEvent>,
+    pub events: Vec<RawEvent<'a>>,
     /// A batch is answered with a list, even one of a single event.
     pub batch: bool,
 }
 
 /// Splits a body. An error refuses the request whole: without frames there are no events to answer.
-pub fn frame(body: &Bytes, framing: Framing, limits: &Limits) -> Result<Frames, Problem> {
+pub fn frame<'a>(body: &'a [u8], framing: Framing, limits: &Limits) -> Result<Frames<'a>, Problem> {
     let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
     match framing {
         Framing::Ndjson => lines(body, limits),
         Framing::Json if first == Some(&b'[') => array(body, limits),
         Framing::Json | Framing::Single => {
-            Ok(Frames { events: vec![RawEvent { bytes: body.clone(), index: None }], batch: false })
+            Ok(Frames { events: vec![RawEvent { bytes: body, index: None }], batch: false })
         }
     }
 }
 
-fn array(body: &Bytes, limits: &Limits) -> Result<Frames, Problem> {
+fn array<'a>(body: &'a [u8], limits: &Limits) -> Result<Frames<'a>, Problem> {
     let mut events = Vec::new();
     for element in elements(body, limits.depth_max) {
         let range = element?;
-        push(&mut events, body.slice(range), limits)?;
+        push(&mut events, &body[range], limits)?;
     }
     Ok(Frames { events, batch: true })
 }
 
-fn lines(body: &Bytes, limits: &Limits) -> Result<Frames, Problem> {
+fn lines<'a>(body: &'a [u8], limits: &Limits) -> Result<Frames<'a>, Problem> {
     let mut events = Vec::new();
     let mut start = 0;
     for end in memchr::memchr_iter(b'\n', body).chain([body.len()]) {
-        let line = body.slice(start..end);
+        let line = &body[start..end];
         if !line.iter().all(u8::is_ascii_whitespace) {
             push(&mut events, line, limits)?;
         }
@@ -61,7 +59,7 @@ fn lines(body: &Bytes, limits: &Limits) -> Result<Frames, Problem> {
     Ok(Frames { events, batch: true })
 }
 
-fn push(events: &mut Vec<RawEvent>, bytes: Bytes, limits: &Limits) -> Result<(), Problem> {
+fn push<'a>(events: &mut Vec<RawEvent<'a>>, bytes: &'a [u8], limits: &Limits) -> Result<(), Problem> {
     if events.len() == limits.batch_events_max {
         let detail = format!("send at most {} events in one request", limits.batch_events_max);
         return Err(Problem::new(Code::BatchTooLarge, detail));
@@ -76,9 +74,9 @@ mod tests {
 
     fn split(body: &'static str, framing: Framing) -> Result<Vec<String>, Code> {
         let limits = Limits { batch_events_max: 3, ..Limits::default() };
-        let frames = frame(&Bytes::from_static(body.as_bytes()), framing, &limits);
-        let texts = |frames: Frames| {
-            frames.events.iter().map(|raw| String::from_utf8_lossy(&raw.bytes).trim().to_owned()).collect()
+        let frames = frame(body.as_bytes(), framing, &limits);
+        let texts = |frames: Frames<'_>| {
+            frames.events.iter().map(|raw| String::from_utf8_lossy(raw.bytes).trim().to_owned()).collect()
         };
         frames.map(texts).map_err(|problem| problem.code)
     }

@@ -9,8 +9,6 @@ pub mod selector;
 pub mod splice;
 pub mod text;
 
-use bytes::Bytes;
-
 use self::document::{Document, Kind, Node, locate};
 pub use self::parse::{Parser, Rules, TypeRule};
 pub use self::selector::Selector;
@@ -38,10 +36,10 @@ impl Default for Limits {
 pub type Headers = http::HeaderMap;
 
 /// One event as received: its bytes are a slice of the request's one buffer.
-#[derive(Clone, Debug)]
-pub struct RawEvent {
+#[derive(Clone, Copy, Debug)]
+pub struct RawEvent<'a> {
     /// The JSON text, exactly as sent.
-    pub bytes: Bytes,
+    pub bytes: &'a [u8],
     /// Its place in a batch; `None` when it came alone.
     pub index: Option<usize>,
 }
@@ -91,7 +89,7 @@ impl<'a> Attributes<'a> {
 #[derive(Debug)]
 pub struct Event<'a> {
     attributes: Attributes<'a>,
-    data: Bytes,
+    data: &'a [u8],
     document: Option<Document<'a>>,
     headers: &'a Headers,
 }
@@ -128,8 +126,8 @@ impl<'a> Event<'a> {
     }
 
     /// The original bytes of the data.
-    pub fn data(&self) -> &Bytes {
-        &self.data
+    pub fn data(&self) -> &'a [u8] {
+        self.data
     }
 
     /// The root of the data's tape; `None` when the data is not JSON.
@@ -147,7 +145,7 @@ impl<'a> Event<'a> {
                 if let Some(text) = node.as_str() {
                     return Some(Selected::Text(text));
                 }
-                let source = self.data.get(locate(&self.data, pointer)?)?;
+                let source = self.data.get(locate(self.data, pointer)?)?;
                 Some(match node.kind() {
                     Kind::Integer | Kind::Float => Selected::Number(source),
                     kind => Selected::Other(kind, source),

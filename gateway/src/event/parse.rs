@@ -3,7 +3,6 @@
 
 use base64::Engine as _;
 use bumpalo::Bump;
-use bytes::Bytes;
 
 use super::document::{self, Document, Kind, Node, Pointer, locate};
 use super::{Attributes, Event, Headers, Limits, RawEvent, Selected, Selector};
@@ -52,11 +51,11 @@ impl Parser {
     pub fn plain<'a>(
         &mut self,
         arena: &'a Bump,
-        raw: &RawEvent,
+        raw: RawEvent<'a>,
         headers: &'a Headers,
         rules: &'a Rules,
     ) -> Result<Event<'a>, Problem> {
-        let document = self.document(arena, &raw.bytes)?;
+        let document = self.document(arena, raw.bytes)?;
         let unnamed = Attributes {
             id: "",
             source: &rules.source,
@@ -67,8 +66,7 @@ impl Parser {
             content_type: "application/json",
             extensions: &[],
         };
-        let mut event =
-            Event { attributes: unnamed, data: raw.bytes.clone(), document: Some(document), headers };
+        let mut event = Event { attributes: unnamed, data: raw.bytes, document: Some(document), headers };
         event.attributes.id = plain_id(arena, &event, rules, raw.index)?;
         event.attributes.event_type = plain_type(arena, &event, rules)?;
         Ok(event)
@@ -78,14 +76,14 @@ impl Parser {
     pub fn structured<'a>(
         &mut self,
         arena: &'a Bump,
-        raw: &RawEvent,
+        raw: RawEvent<'a>,
         headers: &'a Headers,
     ) -> Result<Event<'a>, Problem> {
-        let envelope = self.document(arena, &raw.bytes)?;
+        let envelope = self.document(arena, raw.bytes)?;
         let attributes = envelope_attributes(arena, envelope.root())?;
-        let data = envelope_data(envelope.root(), &raw.bytes, attributes.content_type)?;
+        let data = envelope_data(arena, envelope.root(), raw.bytes, attributes.content_type)?;
         let json = is_json(attributes.content_type);
-        let document = if json && !data.is_empty() { Some(self.document(arena, &data)?) } else { None };
+        let document = if json && !data.is_empty() { Some(self.document(arena, data)?) } else { None };
         Ok(Event { attributes, data, document, headers })
     }
 
@@ -94,9 +92,9 @@ impl Parser {
         &mut self,
         arena: &'a Bump,
         event: Event<'a>,
-        data: Bytes,
+        data: &'a [u8],
     ) -> Result<Event<'a>, Problem> {
-        let document = self.document(arena, &data)?;
+        let document = self.document(arena, data)?;
         let replaced = Event { data, document: Some(document), ..event };
         Ok(replaced)
     }
@@ -246,22 +244,29 @@ fn extensions<'a>(arena: &'a Bump, envelope: Node<'_>) -> Result<&'a [(&'a str, 
 }
 
 /// The data as it will be stored: JSON untouched, text unescaped, base64 decoded.
-fn envelope_data(envelope: Node<'_>, bytes: &Bytes, content_type: &str) -> Result<Bytes, Problem> {
+fn envelope_data<'a>(
+    arena: &'a Bump,
+    envelope: Node<'_>,
+    bytes: &'a [u8],
+    content_type: &str,
+) -> Result<&'a [u8], Problem> {
     let encoded = envelope.get("data_base64").filter(|node| node.kind() != Kind::Null);
     match (envelope.get("data"), encoded) {
         (Some(_), Some(_)) => Err(invalid("`data` and `data_base64` exclude each other")),
-        (None, None) => Ok(Bytes::new()),
+        (None, None) => Ok(&[]),
         (None, Some(node)) => {
             let text = node.as_str().ok_or_else(|| invalid("`data_base64` must be a string"))?;
             let decoded = base64::engine::general_purpose::STANDARD.decode(text);
-            decoded.map(Bytes::from).map_err(|_| invalid("`data_base64` is not base64"))
+            decoded
+                .map(|data| &*arena.alloc_slice_copy(&data))
+                .map_err(|_| invalid("`data_base64` is not base64"))
         }
         (Some(node), None) => match node.as_str() {
-            Some(text) if !is_json(content_type) => Ok(Bytes::copy_from_slice(text.as_bytes())),
+            Some(text) if !is_json(content_type) => Ok(arena.alloc_str(text).as_bytes()),
             _ => {
                 let pointer = "/data".parse::<Pointer>().expect("a constant pointer");
                 let range = locate(bytes, &pointer).expect("the tape has it, so the text has it");
-                Ok(bytes.slice(range))
+                Ok(&bytes[range])
             }
         },
     }

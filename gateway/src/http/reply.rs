@@ -117,13 +117,13 @@ fn write_ending(out: &mut Vec<u8>, answer: &Answer, ending: &Ending) {
 
 fn write_receipt(out: &mut Vec<u8>, answer: &Answer, receipt: &Receipt) {
     let mut number = itoa::Buffer::new();
-    let [id, source, event_type] = receipt.attributes(&answer.texts);
+    let [id, source, event_type] = receipt.attributes(&answer.common);
     let texts = [
         ("{\"id\":", id),
         (",\"source\":", source),
         (",\"type\":", event_type),
         (",\"route\":", &answer.route.name),
-        (",\"topic\":", &receipt.topic),
+        (",\"topic\":", receipt.topic(&answer.common)),
     ];
     for (name, text) in texts {
         out.extend_from_slice(name.as_bytes());
@@ -137,12 +137,12 @@ fn write_receipt(out: &mut Vec<u8>, answer: &Answer, receipt: &Receipt) {
         None => out.extend_from_slice(b"null"),
     }
     out.extend_from_slice(b",\"key\":");
-    match receipt.partition_key(&answer.texts) {
+    match receipt.partition_key(&answer.common) {
         Some(key) => write_json_string(out, key),
         None => out.extend_from_slice(b"null"),
     }
     out.extend_from_slice(b",\"schema\":");
-    match &receipt.schema {
+    match receipt.schema(&answer.common) {
         Some(schema) => out.extend_from_slice(schema.receipt().as_bytes()),
         None => out.extend_from_slice(b"null"),
     }

@@ -2,7 +2,7 @@
 //! headers were decided before; this file hands over, reports back, and replaces a producer that died.
 
 use std::collections::HashMap;
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -17,7 +17,7 @@ use rdkafka::producer::{DeliveryResult, Producer as _, ProducerContext, PurgeCon
 
 use super::delivery::{Report, Slot};
 use super::partitioner::murmur2_partition;
-use super::sys::{Persistence, persistence, produce, schedule_in_batches};
+use super::sys::{Persistence, TopicHandle, persistence, produce, schedule_in_batches};
 use crate::problem::Code;
 
 /// How often partition counts are asked for again, and how long a producer that lost Kafka waits to retry.
@@ -28,8 +28,6 @@ const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
 /// A record to be produced, borrowed from the chunk it was made in.
 #[derive(Debug)]
 pub struct Outgoing<'a> {
-    /// The topic's name, from [`Topic::name`].
-    pub topic: &'a CStr,
     /// The partition, from [`Topic::partition`].
     pub partition: i32,
     /// The record key.
@@ -43,24 +41,26 @@ pub struct Outgoing<'a> {
 }
 
 /// A topic that Kafka has.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Topic {
-    name: CString,
+    handle: Arc<TopicHandle<Context>>,
     partitions: i32,
 }
 
 impl Topic {
-    /// As librdkafka takes it.
-    pub fn name(&self) -> &CStr {
-        &self.name
-    }
-
     /// The partition of a record: by key as the Java client would, without a key the same one for everyone
     /// for a linger's time, so that unkeyed records share batches.
     pub fn partition(&self, key: Option<&str>, time_ms: i64) -> i32 {
         match key {
             Some(key) => murmur2_partition(key.as_bytes(), self.partitions),
             None => i32::try_from((time_ms / 4).rem_euclid(i64::from(self.partitions))).unwrap_or(0),
+        }
+    }
+
+    /// Hands a record to librdkafka; the slot gets its report, here if the queue refuses it.
+    pub fn enqueue(&self, record: &Outgoing<'_>, slot: Slot) {
+        if let Err((error, slot)) = produce(&self.handle, record, Box::new(slot)) {
+            slot.settle(Report::NotStored(refusal(Some(error))));
         }
     }
 }
@@ -74,10 +74,15 @@ pub struct Producer {
 
 struct Shared {
     config: ClientConfig,
-    client: ArcSwap<ThreadedProducer<Context>>,
+    current: ArcSwap<Current>,
     state: Arc<State>,
     topics: Vec<Arc<str>>,
-    known: ArcSwap<HashMap<Arc<str>, Known>>,
+}
+
+/// A librdkafka producer, and the topics as it knows them.
+struct Current {
+    client: Arc<ThreadedProducer<Context>>,
+    topics: HashMap<Arc<str>, Known>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -94,7 +99,7 @@ struct State {
     wake: (Mutex<()>, Condvar),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 enum Known {
     Topic(Topic),
     /// Kafka says that there is no such topic.
@@ -106,14 +111,9 @@ impl Producer {
     /// refuses.
     pub fn start(config: ClientConfig, topics: Vec<Arc<str>>) -> KafkaResult<Self> {
         let state = Arc::new(State::default());
-        let client = create(&config, &state)?;
-        let shared = Arc::new(Shared {
-            config,
-            client: ArcSwap::from_pointee(client),
-            state,
-            topics,
-            known: ArcSwap::default(),
-        });
+        let current = Current { client: Arc::new(create(&config, &state)?), topics: HashMap::new() };
+        let current = ArcSwap::from_pointee(current);
+        let shared = Arc::new(Shared { config, current, state, topics });
         let keeper = std::thread::Builder::new().name("kafka-keeper".into()).spawn({
             let shared = Arc::clone(&shared);
             move || shared.keep()
@@ -124,20 +124,19 @@ impl Producer {
 
     /// Whether every topic's partitions are known, which is whether Kafka was reached.
     pub fn ready(&self) -> bool {
-        let known = self.shared.known.load();
-        self.shared.topics.iter().all(|topic| matches!(known.get(topic), Some(Known::Topic(_))))
+        self.shared.complete(&self.shared.current.load().topics)
     }
 
     /// The producer as it is now, for the records of one chunk.
     pub fn sender(&self) -> Sender {
-        Sender { client: self.shared.client.load(), known: self.shared.known.load() }
+        Sender(self.shared.current.load())
     }
 
     /// Waits until everything is reported on, then gives up on the rest: their slots are settled as what
     /// librdkafka knows of them. Ends the producer's thread.
     pub fn stop(&self, timeout: Duration) {
         self.shared.state.stop();
-        let client = self.shared.client.load_full();
+        let client = Arc::clone(&self.shared.current.load().client);
         if client.flush(timeout).is_err() {
             tracing::error!(
                 records = client.in_flight_count(),
@@ -153,25 +152,15 @@ impl Producer {
 }
 
 /// The producer at one moment: what may change over time was looked up once.
-pub struct Sender {
-    client: Guard<Arc<ThreadedProducer<Context>>>,
-    known: Guard<Arc<HashMap<Arc<str>, Known>>>,
-}
+pub struct Sender(Guard<Arc<Current>>);
 
 impl Sender {
     /// A topic by name, if Kafka is known to have it.
     pub fn topic(&self, name: &str) -> Result<&Topic, Code> {
-        match self.known.get(name) {
+        match self.0.topics.get(name) {
             Some(Known::Topic(topic)) => Ok(topic),
             Some(Known::Missing) => Err(Code::TopicMissing),
             None => Err(Code::KafkaUnavailable),
-        }
-    }
-
-    /// Hands a record to librdkafka; the slot gets its report, here if the queue refuses it.
-    pub fn enqueue(&self, record: &Outgoing<'_>, slot: Slot) {
-        if let Err((error, slot)) = produce(&self.client, record, Box::new(slot)) {
-            slot.settle(Report::NotStored(refusal(Some(error))));
         }
     }
 }
@@ -212,7 +201,15 @@ impl Shared {
     fn replace(&self) {
         tracing::error!("the Kafka producer met a fatal error and is replaced");
         match create(&self.config, &self.state) {
-            Ok(fresh) => discard(&self.client.swap(Arc::new(fresh))),
+            Ok(client) => {
+                let client = Arc::new(client);
+                let again = |(name, known): (&Arc<str>, &Known)| {
+                    (Arc::clone(name), Known::new(&client, name, known.partitions()))
+                };
+                let topics = self.current.load().topics.iter().map(again).collect();
+                let old = self.current.swap(Arc::new(Current { client: Arc::clone(&client), topics }));
+                discard(&old.client);
+            }
             Err(error) => {
                 tracing::error!(%error, "no new Kafka producer");
                 self.state.fatal.store(true, Ordering::Release);
@@ -222,8 +219,9 @@ impl Shared {
 
     /// Asks for every topic's partition count; true when all are known.
     fn refresh(&self) -> bool {
-        let client = self.client.load_full();
-        let mut known = HashMap::clone(&self.known.load());
+        let current = self.current.load_full();
+        let client = Arc::clone(&current.client);
+        let mut topics = current.topics.clone();
         let started = Instant::now();
         for topic in &self.topics {
             if self.state.urgent() || started.elapsed() > 4 * METADATA_TIMEOUT {
@@ -232,25 +230,41 @@ impl Shared {
             match client.client().fetch_metadata(Some(topic), METADATA_TIMEOUT) {
                 Ok(metadata) => {
                     let described = metadata.topics().iter().find(|described| described.name() == &**topic);
-                    let found = found(topic, described.map_or(0, |described| described.partitions().len()));
-                    if known.get(topic) != Some(&found) {
-                        tracing::info!(%topic, ?found, "topic");
-                        known.insert(Arc::clone(topic), found);
+                    let partitions = described.map_or(0, |described| described.partitions().len());
+                    if topics.get(topic).map(Known::partitions) != Some(partitions) {
+                        tracing::info!(%topic, partitions, "topic");
+                        topics.insert(Arc::clone(topic), Known::new(&client, topic, partitions));
                     }
                 }
                 Err(error) => tracing::warn!(%topic, %error, "no metadata from Kafka"),
             }
         }
-        let complete = self.topics.iter().all(|topic| matches!(known.get(topic), Some(Known::Topic(_))));
-        self.known.store(Arc::new(known));
+        let complete = self.complete(&topics);
+        self.current.store(Arc::new(Current { client, topics }));
         complete
+    }
+
+    fn complete(&self, topics: &HashMap<Arc<str>, Known>) -> bool {
+        self.topics.iter().all(|topic| matches!(topics.get(topic), Some(Known::Topic(_))))
     }
 }
 
-fn found(name: &str, partitions: usize) -> Known {
-    match (CString::new(name), i32::try_from(partitions)) {
-        (Ok(name), Ok(partitions @ 1..)) => Known::Topic(Topic { name, partitions }),
-        _ => Known::Missing,
+impl Known {
+    fn new(client: &Arc<ThreadedProducer<Context>>, name: &str, partitions: usize) -> Self {
+        let handle = CString::new(name).ok().and_then(|name| TopicHandle::new(client, &name));
+        match (handle, i32::try_from(partitions)) {
+            (Some(handle), Ok(partitions @ 1..)) => {
+                Known::Topic(Topic { handle: Arc::new(handle), partitions })
+            }
+            _ => Known::Missing,
+        }
+    }
+
+    fn partitions(&self) -> usize {
+        match self {
+            Known::Topic(topic) => usize::try_from(topic.partitions).unwrap_or(0),
+            Known::Missing => 0,
+        }
     }
 }
 

@@ -3,8 +3,11 @@
 
 #![expect(unsafe_code, reason = "FFI calls on pointers that rdkafka owns and keeps alive for the call")]
 
+use std::ffi::CStr;
+use std::fmt;
 use std::io;
-use std::ptr;
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
 
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::BorrowedMessage;
@@ -38,19 +41,56 @@ pub fn persistence(message: &BorrowedMessage<'_>) -> Persistence {
     }
 }
 
+/// A topic as a producer knows it (`rd_kafka_topic_t`). Who names a topic by this spares librdkafka a search
+/// under its one lock for each record.
+pub struct TopicHandle<C: ProducerContext + 'static> {
+    topic: NonNull<sys::rd_kafka_topic_t>,
+    /// What the topic belongs to; dropped after it.
+    producer: Arc<ThreadedProducer<C>>,
+}
+
+// SAFETY: librdkafka's topics may be used from any thread; they are reference-counted under its own locks.
+unsafe impl<C: ProducerContext + 'static> Send for TopicHandle<C> {}
+// SAFETY: as above.
+unsafe impl<C: ProducerContext + 'static> Sync for TopicHandle<C> {}
+
+impl<C: ProducerContext + 'static> TopicHandle<C> {
+    /// `rd_kafka_topic_new` with the producer's settings; `None` if librdkafka does not take the name.
+    pub fn new(producer: &Arc<ThreadedProducer<C>>, name: &CStr) -> Option<Self> {
+        // SAFETY: both pointers live through the call, and librdkafka copies the name.
+        let topic = unsafe {
+            sys::rd_kafka_topic_new(producer.client().native_ptr(), name.as_ptr(), ptr::null_mut())
+        };
+        Some(TopicHandle { topic: NonNull::new(topic)?, producer: Arc::clone(producer) })
+    }
+}
+
+impl<C: ProducerContext + 'static> Drop for TopicHandle<C> {
+    fn drop(&mut self) {
+        // SAFETY: the reference is the one that `new` got, and its producer is still there.
+        unsafe { sys::rd_kafka_topic_destroy(self.topic.as_ptr()) };
+    }
+}
+
+impl<C: ProducerContext + 'static> fmt::Debug for TopicHandle<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TopicHandle").finish_non_exhaustive()
+    }
+}
+
 /// `rd_kafka_producev`: copies a record into librdkafka's queue without waiting. rdkafka's own `send` allocates
 /// a C string for the topic and for each header, which is half the allocations of an event.
 ///
 /// The opaque comes back with the delivery report, or from here if librdkafka does not take the record.
 pub fn produce<C: ProducerContext + 'static>(
-    producer: &ThreadedProducer<C>,
+    topic: &TopicHandle<C>,
     record: &Outgoing<'_>,
     opaque: C::DeliveryOpaque,
 ) -> Result<(), (RDKafkaErrorCode, C::DeliveryOpaque)> {
     let key = record.key.map(str::as_bytes);
     let opaque = opaque.into_ptr();
-    // SAFETY: every pointer is that of a live slice beside its length, and librdkafka copies what it points
-    // at before it returns; the argument types are those that `rdkafka.h` lists for each field. The headers
+    // SAFETY: the topic belongs to the producer beside it. Every other pointer is that of a live slice beside
+    // its length, and librdkafka copies what it points at before it returns; the argument types are those that `rdkafka.h` lists for each field. The headers
     // are librdkafka's once it took the record, and ours to free if not; the same holds for the opaque, which
     // was made by the `into_ptr` that belongs to this `from_ptr`.
     unsafe {
@@ -65,9 +105,9 @@ pub fn produce<C: ProducerContext + 'static>(
             );
         }
         let error = sys::rd_kafka_producev(
-            producer.client().native_ptr(),
-            Field::RD_KAFKA_VTYPE_TOPIC,
-            record.topic.as_ptr(),
+            topic.producer.client().native_ptr(),
+            Field::RD_KAFKA_VTYPE_RKT,
+            topic.topic.as_ptr(),
             Field::RD_KAFKA_VTYPE_PARTITION,
             record.partition,
             Field::RD_KAFKA_VTYPE_MSGFLAGS,

@@ -9,15 +9,15 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use bumpalo::Bump;
 
 use super::outcome::advice;
-use super::{Draft, Drafts, Ending, Receipt, Request, Shape, Shared, Texts};
+use super::{Common, Draft, Drafts, Ending, Receipt, Request, Shape, Shared};
 use crate::event::{Event, Headers, Parser, RawEvent};
 use crate::kafka::delivery::Delivery;
 use crate::kafka::producer::{Outgoing, Sender};
 use crate::metrics::{RouteMetrics, Stage};
 use crate::plugin::WorkerChains;
 use crate::problem::{Code, Problem};
-use crate::route::{Edits, Record, Route, Template};
-use crate::schema::{Unmatched, ValidEvent};
+use crate::route::{Edits, Record, Route};
+use crate::schema::{Registry, Schema, Unmatched, ValidEvent};
 
 /// An arena that grew past this is given back.
 const ARENA_BYTES_KEPT: usize = 4 << 20;
@@ -25,6 +25,9 @@ const ARENA_BYTES_KEPT: usize = 4 << 20;
 /// What the chunks of one request have in common.
 pub(super) struct Job<'r> {
     pub(super) route: &'r Arc<Route>,
+    pub(super) registry: &'r Registry,
+    /// The schema of all its events, if they need not be looked into to know it.
+    pub(super) schema: Option<&'r Arc<Schema>>,
     pub(super) shape: Shape,
     pub(super) headers: &'r Headers,
     pub(super) time: SystemTime,
@@ -70,29 +73,35 @@ impl Bench {
         &mut self,
         shared: &Shared,
         request: &Request,
-        events: &[RawEvent],
+        events: &[RawEvent<'_>],
     ) -> Result<Arc<Route>, Problem> {
         let arena = Bump::new();
         let raw = events.first().ok_or_else(|| Problem::new(Code::InvalidJson, "the body is empty"))?;
-        let event = self.parser.structured(&arena, raw, &request.headers)?;
+        let event = self.parser.structured(&arena, *raw, &request.headers)?;
         shared.routes.matching(event.attributes()).cloned()
     }
 
     /// Takes one chunk as far as it goes without Kafka's word; adds one draft for each of its events.
-    pub(super) fn work(&mut self, shared: &Shared, job: &Job<'_>, chunk: &[RawEvent], drafts: &mut Drafts) {
+    pub(super) fn work<'r>(
+        &mut self,
+        shared: &Shared,
+        job: &Job<'r>,
+        chunk: &[RawEvent<'r>],
+        drafts: &mut Drafts,
+    ) {
         let arena = mem::take(&mut self.arena);
         let started = Instant::now();
-        let mut steps: Vec<Step<'_>> = chunk.iter().map(|raw| self.check(&arena, shared, job, raw)).collect();
+        let mut steps: Vec<Step<'_>> = chunk.iter().map(|raw| self.check(&arena, job, *raw)).collect();
         let checked = Instant::now();
         job.metrics.took(Stage::Check, checked - started);
         if self.chains.has_plugins(&job.route.name) {
-            super::plugins::run(self, &arena, shared, job, &mut steps);
+            super::plugins::run(self, &arena, job, &mut steps);
             job.metrics.took(Stage::Plugin, checked.elapsed());
         }
         let exit = Exit::new(shared, job, &self.chains.seen_by(&job.route.name).header);
         for step in steps {
             let draft = match step {
-                Ok(passing) => exit.hand_over(&arena, &passing, drafts.list.len(), &mut drafts.texts),
+                Ok(passing) => exit.hand_over(&arena, &passing, drafts.list.len(), &mut drafts.common),
                 Err(draft) => draft,
             };
             drafts.list.push(draft);
@@ -100,13 +109,13 @@ impl Bench {
         self.give_back(arena);
     }
 
-    fn check<'a>(&mut self, arena: &'a Bump, shared: &Shared, job: &Job<'a>, raw: &RawEvent) -> Step<'a> {
+    fn check<'a>(&mut self, arena: &'a Bump, job: &Job<'a>, raw: RawEvent<'a>) -> Step<'a> {
         let parsed = match job.shape {
             Shape::Plain => self.parser.plain(arena, raw, job.headers, &job.route.rules),
             Shape::Structured => self.parser.structured(arena, raw, job.headers),
         };
         let event = parsed.map_err(refused)?;
-        let valid = match_schema(shared, event, job.route.subject.as_ref(), &mut self.subject)?;
+        let valid = match_schema(job, event, &mut self.subject)?;
         Ok(Passing { event: valid, edits: Edits::new_in(arena) })
     }
 
@@ -132,7 +141,7 @@ impl<'j, 'r> Exit<'j, 'r> {
         Exit { job, plugins, time_ms, sender: shared.producer.sender() }
     }
 
-    fn hand_over(&self, arena: &Bump, passing: &Passing<'_>, index: usize, texts: &mut Texts) -> Draft {
+    fn hand_over(&self, arena: &Bump, passing: &Passing<'_>, index: usize, common: &mut Common) -> Draft {
         let record = Record::new(arena, self.job.route, &passing.event, &passing.edits, self.plugins);
         let topic = match self.sender.topic(record.topic) {
             Ok(topic) => topic,
@@ -140,47 +149,52 @@ impl<'j, 'r> Exit<'j, 'r> {
         };
         let partition = topic.partition(record.partition_key, self.time_ms);
         let outgoing = Outgoing {
-            topic: topic.name(),
             partition,
             key: record.partition_key,
             headers: &record.headers,
             value: record.value,
             time_ms: self.time_ms,
         };
-        self.sender.enqueue(&outgoing, self.job.delivery.slot(index));
-        Draft::Sent(Receipt::new(texts, &record, &passing.event, partition))
+        topic.enqueue(&outgoing, self.job.delivery.slot(index));
+        Draft::Sent(Receipt::new(common, &record, &passing.event, partition))
     }
 }
 
 /// Checks an event against its route's subject, if the route names one.
 pub(super) fn match_schema<'a>(
-    shared: &Shared,
+    job: &Job<'a>,
     event: Event<'a>,
-    template: Option<&Template>,
     subject: &mut String,
 ) -> Result<ValidEvent<'a>, Draft> {
-    let Some(template) = template else {
-        return Ok(ValidEvent::without_schema(event));
-    };
-    let filled = template.fill(event.attributes(), subject);
-    check_subject(shared, event, filled)
+    match (&job.route.subject, job.schema) {
+        (None, _) => Ok(ValidEvent::without_schema(event)),
+        (Some(_), Some(schema)) => check(event, schema),
+        (Some(template), None) => {
+            let filled = template.fill(event.attributes(), subject);
+            check_subject(job.registry, event, filled)
+        }
+    }
 }
 
 /// Checks an event against a subject of the registry.
 pub(super) fn check_subject<'a>(
-    shared: &Shared,
+    registry: &'a Registry,
     event: Event<'a>,
     subject: Option<&str>,
 ) -> Result<ValidEvent<'a>, Draft> {
-    let schema = subject.and_then(|subject| shared.schemas.subject(subject)).ok_or_else(|| {
+    let schema = subject.and_then(|subject| registry.subject(subject)).ok_or_else(|| {
         let named = subject.unwrap_or("(an attribute of the subject is absent)");
         refused(Problem::new(Code::UnknownSchema, format!("the registry has no subject `{named}`")))
     })?;
+    check(event, schema)
+}
+
+fn check<'a>(event: Event<'a>, schema: &'a Arc<Schema>) -> Result<ValidEvent<'a>, Draft> {
     ValidEvent::check(event, schema).map_err(|unmatched| match unmatched {
         Unmatched::NotJson => {
             refused(Problem::new(Code::UnsupportedMediaType, "this route's schema asks for JSON data"))
         }
-        Unmatched::Violation(schema, data) => Draft::Violation(schema, data),
+        Unmatched::Violation(schema, data) => Draft::Violation(Arc::clone(schema), data.into()),
     })
 }
 

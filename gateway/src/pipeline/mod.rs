@@ -5,12 +5,13 @@ mod chunk;
 pub mod outcome;
 mod plugins;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,7 +20,7 @@ use futures_util::FutureExt as _;
 use tokio::sync::Notify;
 
 use self::chunk::{Bench, Job};
-pub use self::outcome::{Dropped, Receipt, Texts};
+pub use self::outcome::{Common, Dropped, Receipt};
 use self::outcome::{InFlight, by_report};
 use crate::event::budget::{EVENT_OVERHEAD_BYTES, Permit};
 use crate::event::frame::{Framing, frame};
@@ -29,7 +30,7 @@ use crate::kafka::producer::Producer;
 use crate::metrics::{Metrics, RouteMetrics, Stage};
 use crate::plugin::Chains;
 use crate::problem::{Code, Problem};
-use crate::route::{Route, Routes};
+use crate::route::{Route, Routes, Template};
 use crate::schema::{Schema, Schemas};
 
 /// A chunk ends at so many events or bytes; then the worker looks at its other requests.
@@ -118,7 +119,7 @@ pub struct Answer {
     /// The plugins that saw them, as a JSON array.
     pub plugins: Arc<str>,
     /// What receipts refer to.
-    pub texts: Texts,
+    pub common: Common,
     /// Whether the client sent a batch and so gets a list.
     pub batch: bool,
     /// One per event.
@@ -131,21 +132,15 @@ pub struct Worker {
     shared: Arc<Shared>,
     bench: RefCell<Bench>,
     completions: Arc<Completions>,
-    running: Cell<usize>,
+    running: Arc<AtomicUsize>,
     idle: Notify,
 }
 
 impl Worker {
-    /// A worker for the thread that calls this.
-    pub fn new(shared: Arc<Shared>) -> Rc<Self> {
+    /// A worker for the thread that calls this. It keeps `running` at the number of its unanswered requests.
+    pub fn new(shared: Arc<Shared>, running: Arc<AtomicUsize>) -> Rc<Self> {
         let bench = RefCell::new(Bench::new(&shared));
-        Rc::new(Worker {
-            shared,
-            bench,
-            completions: Completions::new(),
-            running: Cell::new(0),
-            idle: Notify::new(),
-        })
+        Rc::new(Worker { shared, bench, completions: Completions::new(), running, idle: Notify::new() })
     }
 
     /// The route of a path's last part.
@@ -170,12 +165,16 @@ impl Worker {
     /// Waits until no request is running, or until the limit.
     pub async fn idle(&self, limit: Duration) {
         let idle = self.idle.notified();
-        if self.running.get() > 0 && tokio::time::timeout(limit, idle).await.is_err() {
+        if self.running() > 0 && tokio::time::timeout(limit, idle).await.is_err() {
             tracing::warn!(
-                requests = self.running.get(),
+                requests = self.running(),
                 "requests were still running at the end of the shutdown time"
             );
         }
+    }
+
+    fn running(&self) -> usize {
+        self.running.load(Ordering::Relaxed)
     }
 
     async fn accept(&self, mut request: Request) -> Result<Answer, Problem> {
@@ -188,15 +187,18 @@ impl Worker {
             return Err(in_flight.refuse(Problem::new(Code::Overloaded, detail)));
         }
         let delivery = Delivery::new(events.len(), Arc::clone(&self.completions), Some(request.permit));
+        let registry = self.shared.schemas.current();
         let job = Job {
             route: &route,
+            registry: &registry,
+            schema: route.subject.as_ref().and_then(Template::constant).and_then(|it| registry.subject(it)),
             shape: request.shape,
             headers: &request.headers,
             time: SystemTime::now(),
             delivery: &delivery,
             metrics: in_flight.metrics(),
         };
-        let mut drafts = Drafts { list: Vec::with_capacity(events.len()), texts: Texts::default() };
+        let mut drafts = Drafts { list: Vec::with_capacity(events.len()), common: Common::default() };
         for chunk in chunks(&events) {
             if !drafts.list.is_empty() {
                 tokio::task::yield_now().await;
@@ -211,11 +213,11 @@ impl Worker {
         let endings: Vec<_> = settle(drafts.list, explained, &delivery);
         in_flight.settle(&endings);
         let plugins = Arc::clone(&self.bench.borrow().chains.seen_by(&route.name).receipt);
-        Ok(Answer { route, plugins, texts: drafts.texts, batch, endings })
+        Ok(Answer { route, plugins, common: drafts.common, batch, endings })
     }
 
     /// The route by path, or by the attributes of a CloudEvent. An event without a route is counted too.
-    fn match_route(&self, request: &Request, events: &[RawEvent]) -> Result<Arc<Route>, Problem> {
+    fn match_route(&self, request: &Request, events: &[RawEvent<'_>]) -> Result<Arc<Route>, Problem> {
         if let Some(route) = &request.route {
             return Ok(Arc::clone(route));
         }
@@ -229,15 +231,14 @@ struct Running(Rc<Worker>);
 
 impl Running {
     fn begin(worker: &Rc<Worker>) -> Self {
-        worker.running.set(worker.running.get() + 1);
+        worker.running.fetch_add(1, Ordering::Relaxed);
         Running(Rc::clone(worker))
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.running.set(self.0.running.get() - 1);
-        if self.0.running.get() == 0 {
+        if self.0.running.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.0.idle.notify_waiters();
         }
     }
@@ -268,7 +269,7 @@ impl<F: Future + 'static> Drop for Enduring<F> {
 /// A request's events before Kafka's reports, in order.
 struct Drafts {
     list: Vec<Draft>,
-    texts: Texts,
+    common: Common,
 }
 
 /// How far an event came before Kafka's report.
@@ -277,12 +278,12 @@ enum Draft {
     /// Handed over; the receipt lacks its offset.
     Sent(Receipt),
     /// Does not match its schema; why is found out off the worker.
-    Violation(Arc<Schema>, Bytes),
+    Violation(Arc<Schema>, Box<[u8]>),
     /// Ended.
     Ended(Ending),
 }
 
-fn chunks(events: &[RawEvent]) -> impl Iterator<Item = &[RawEvent]> {
+fn chunks<'e, 'b>(events: &'e [RawEvent<'b>]) -> impl Iterator<Item = &'e [RawEvent<'b>]> {
     let mut rest = events;
     std::iter::from_fn(move || {
         let mut bytes = 0;
@@ -310,7 +311,7 @@ async fn explain(drafts: &[Draft], limits: Limits) -> Vec<Problem> {
     }
     let explaining = tokio::task::spawn_blocking(move || {
         let mut parser = Parser::new(limits);
-        let explain = |(schema, data): &(Arc<Schema>, Bytes)| {
+        let explain = |(schema, data): &(Arc<Schema>, Box<[u8]>)| {
             let arena = bumpalo::Bump::new();
             let violations = parser.document(&arena, data).map(|document| schema.explain(document.root()));
             violation(schema).with_violations(violations.unwrap_or_default())
@@ -342,12 +343,13 @@ mod tests {
 
     #[test]
     fn chunks_hold_every_event_once_and_keep_to_their_bounds() {
-        let raw = |bytes: usize| RawEvent { bytes: Bytes::from(vec![b' '; bytes]), index: None };
+        let body = vec![b' '; CHUNK_BYTES_MAX + 1];
+        let raw = |bytes: usize| RawEvent { bytes: &body[..bytes], index: None };
         let events: Vec<_> = [1, CHUNK_BYTES_MAX, CHUNK_BYTES_MAX + 1, 2].into_iter().map(raw).collect();
-        let sizes: Vec<_> = chunks(&events).map(<[RawEvent]>::len).collect();
+        let sizes: Vec<_> = chunks(&events).map(<[_]>::len).collect();
         assert_eq!(sizes, [1, 1, 1, 1]);
         let small: Vec<_> = (0..130).map(|_| raw(10)).collect();
-        assert_eq!(chunks(&small).map(<[RawEvent]>::len).collect::<Vec<_>>(), [64, 64, 2]);
+        assert_eq!(chunks(&small).map(<[_]>::len).collect::<Vec<_>>(), [64, 64, 2]);
         assert_eq!(chunks(&[]).count(), 0);
     }
 }

@@ -13,51 +13,74 @@ use crate::schema::{Schema, ValidEvent};
 /// What a client gets for an event that is in Kafka, beside what all events of its request share.
 #[derive(Debug)]
 pub struct Receipt {
-    /// Where its id, source, type and record key are in the request's [`Texts`], each up to the next.
+    /// Where its id, source, type and record key are in the request's [`Common`] text, each up to the next.
     bounds: [usize; 5],
-    /// Where the record is.
-    pub topic: Arc<str>,
+    topic: usize,
+    /// Absent on a route without a subject.
+    schema: Option<usize>,
     /// Where in the topic.
     pub partition: i32,
     /// Where in the partition; `None` when Kafka did not tell (a de-duplicated resend).
     pub offset: Option<i64>,
-    /// The schema that the event matches.
-    pub schema: Option<Arc<Schema>>,
 }
 
-/// The texts of a request's receipts, one after the other: written and read in order, in one allocation.
+/// What a request's receipts share: their texts one after the other, in one allocation, and the topics and
+/// schemas, which are nearly always one. A count that all workers touch for each event would be a brake.
 #[derive(Debug, Default)]
-pub struct Texts(String);
+pub struct Common {
+    text: String,
+    topics: Vec<Arc<str>>,
+    schemas: Vec<Arc<Schema>>,
+}
 
 impl Receipt {
     /// The receipt of a record that is on its way to this partition.
-    pub fn new(texts: &mut Texts, record: &Record<'_>, event: &ValidEvent<'_>, partition: i32) -> Self {
+    pub fn new(common: &mut Common, record: &Record<'_>, event: &ValidEvent<'_>, partition: i32) -> Self {
         let Attributes { id, source, event_type, .. } = event.event().attributes();
-        let mut bounds = [texts.0.len(); 5];
+        let mut bounds = [common.text.len(); 5];
         for (text, end) in [id, source, event_type, record.partition_key.unwrap_or_default()]
             .into_iter()
             .zip(&mut bounds[1..])
         {
-            texts.0.push_str(text);
-            *end = texts.0.len();
+            common.text.push_str(text);
+            *end = common.text.len();
         }
-        let (topic, schema) = (Arc::clone(record.topic), event.schema().cloned());
-        Receipt { bounds, topic, partition, offset: None, schema }
+        let topic = place(&mut common.topics, record.topic);
+        let schema = event.schema().map(|schema| place(&mut common.schemas, schema));
+        Receipt { bounds, topic, schema, partition, offset: None }
     }
 
     /// The event's id, source and type.
-    pub fn attributes<'t>(&self, texts: &'t Texts) -> [&'t str; 3] {
-        [0, 1, 2].map(|place| self.text(texts, place))
+    pub fn attributes<'c>(&self, common: &'c Common) -> [&'c str; 3] {
+        [0, 1, 2].map(|place| self.text(common, place))
     }
 
     /// The record key, which is never empty.
-    pub fn partition_key<'t>(&self, texts: &'t Texts) -> Option<&'t str> {
-        Some(self.text(texts, 3)).filter(|key| !key.is_empty())
+    pub fn partition_key<'c>(&self, common: &'c Common) -> Option<&'c str> {
+        Some(self.text(common, 3)).filter(|key| !key.is_empty())
     }
 
-    fn text<'t>(&self, texts: &'t Texts, place: usize) -> &'t str {
-        texts.0.get(self.bounds[place]..self.bounds[place + 1]).unwrap_or_default()
+    /// The topic that the record is in.
+    pub fn topic<'c>(&self, common: &'c Common) -> &'c str {
+        &common.topics[self.topic]
     }
+
+    /// The schema that the event matches.
+    pub fn schema<'c>(&self, common: &'c Common) -> Option<&'c Schema> {
+        self.schema.map(|place| &*common.schemas[place])
+    }
+
+    fn text<'c>(&self, common: &'c Common, place: usize) -> &'c str {
+        common.text.get(self.bounds[place]..self.bounds[place + 1]).unwrap_or_default()
+    }
+}
+
+/// Where an item is in the list: at its end, if need be by adding it.
+fn place<T: ?Sized>(list: &mut Vec<Arc<T>>, item: &Arc<T>) -> usize {
+    if list.last().is_none_or(|last| !Arc::ptr_eq(last, item)) {
+        list.push(Arc::clone(item));
+    }
+    list.len() - 1
 }
 
 /// An event that a plugin decided not to store.

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use bumpalo::Bump;
-use bytes::Bytes;
 
 use super::chunk::{Bench, Job, Passing, Step, check_subject, match_schema, refused};
-use super::{Draft, Dropped, Ending, Shared};
+use super::{Draft, Dropped, Ending};
 use crate::event::document::Pointer;
 use crate::event::splice::{SpliceError, json_remove, json_set};
 use crate::event::{Parser, Selected, Selector};
@@ -23,21 +22,14 @@ struct Recheck<'w, 'a> {
     parser: &'w mut Parser,
     subject: &'w mut String,
     arena: &'a Bump,
-    shared: &'w Shared,
     job: &'w Job<'a>,
 }
 
 /// Runs the route's plugins, in order, over the events that are still on their way.
-pub(super) fn run<'a>(
-    bench: &mut Bench,
-    arena: &'a Bump,
-    shared: &Shared,
-    job: &Job<'a>,
-    steps: &mut [Step<'a>],
-) {
+pub(super) fn run<'a>(bench: &mut Bench, arena: &'a Bump, job: &Job<'a>, steps: &mut [Step<'a>]) {
     let Bench { parser, chains, subject, .. } = bench;
     let Some(chain) = chains.chain(&job.route.name) else { return };
-    let mut recheck = Recheck { parser, subject, arena, shared, job };
+    let mut recheck = Recheck { parser, subject, arena, job };
     for instance in chain.instances() {
         let live: Vec<usize> = (0..steps.len()).filter(|index| steps[*index].is_ok()).collect();
         for events in instance.batches(live.len()) {
@@ -194,17 +186,16 @@ fn note<'a>(arena: &'a Bump, edits: &mut Edits<'a>, op: &Op<'_>) {
 impl<'a> Recheck<'_, 'a> {
     fn changed(&mut self, plugin: &Plugin, passing: Passing<'a>, data: Vec<u8>) -> Step<'a> {
         let Passing { event, edits } = passing;
-        let reparsed = self.parser.reparse(self.arena, event.into_event(), Bytes::from(data));
+        let reparsed =
+            self.parser.reparse(self.arena, event.into_event(), self.arena.alloc_slice_copy(&data));
         let event = reparsed.map_err(|problem| {
             tracing::warn!(plugin = %plugin.name, %problem, "a plugin made data that cannot be read");
             failed(plugin, "made data that is not valid")
         })?;
         let checked = match &self.job.route.after_plugins {
             AfterPlugins::Off => Ok(ValidEvent::without_schema(event)),
-            AfterPlugins::Subject(subject) => check_subject(self.shared, event, Some(subject)),
-            AfterPlugins::Same => {
-                match_schema(self.shared, event, self.job.route.subject.as_ref(), self.subject)
-            }
+            AfterPlugins::Subject(subject) => check_subject(self.job.registry, event, Some(subject)),
+            AfterPlugins::Same => match_schema(self.job, event, self.subject),
         };
         match checked {
             Ok(event) => Ok(Passing { event, edits }),

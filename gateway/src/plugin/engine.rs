@@ -14,7 +14,7 @@ const STACK_BYTES_MAX: usize = 512 << 10;
 /// How often a guest that runs is looked at.
 const TICK: Duration = Duration::from_millis(2);
 /// The same while no guest was called lately. Never longer: a guest may run on that was not scheduled for a while.
-const SLOW_TICK: Duration = Duration::from_millis(50);
+pub(super) const SLOW_TICK: Duration = Duration::from_millis(50);
 /// So many ticks without a call, and the clock slows down.
 const QUIET_TICKS: u32 = 50;
 
@@ -63,6 +63,11 @@ impl Engine {
             clock.slow.store(false, Ordering::SeqCst);
             thread.unpark();
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_slow(&self) -> bool {
+        self.clock.slow.load(Ordering::SeqCst)
     }
 
     pub(super) fn inner(&self) -> &wasmtime::Engine {

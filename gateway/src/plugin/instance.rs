@@ -108,11 +108,16 @@ impl Instance {
             |()| Ok(output::check(&self.output, self.input.events(), &self.input.arena, plugin.rights())?);
         let checked = answered.and_then(check);
         match &checked {
-            Ok(_) => plugin.counters().ended_well.inc(),
-            Err(error) => plugin.counters().ended(error.ending()),
-        }
-        if matches!(checked, Err(CallError::Output(_))) {
-            self.guest = None;
+            Ok(_) => {
+                plugin.counters().ended_well.inc();
+                self.guest.iter_mut().for_each(|guest| guest.said().publish());
+            }
+            Err(error) => {
+                plugin.counters().ended(error.ending());
+                if let CallError::Output(_) = error {
+                    self.guest.take().iter_mut().for_each(|guest| guest.said().publish_errors());
+                }
+            }
         }
         checked
     }
@@ -125,7 +130,6 @@ impl Instance {
         };
         match guest.process(self.input.batch(), self.plugin.deadline()) {
             Ok(Ok(output)) => {
-                guest.said().publish();
                 self.output = output;
                 self.guest = Some(guest);
                 Ok(())

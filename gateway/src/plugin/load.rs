@@ -126,6 +126,11 @@ impl Host {
         Ok(Host { engine, linker, cache, compiler, counters, settings, compiled: Mutex::default() })
     }
 
+    #[cfg(test)]
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     /// Loads a file for a route. Slow: compiles, unless the result is in the cache. Not for a worker.
     pub fn load(&self, path: &Path, usage: &Use<'_>) -> Result<Arc<Plugin>, LoadError> {
         let unreadable = |error| LoadError::Read { path: path.to_owned(), error };

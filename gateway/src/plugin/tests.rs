@@ -3,7 +3,10 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use super::engine::SLOW_TICK;
+use super::guest::{Overrun, thread_cpu_time};
 use super::*;
 use crate::event::document::Kind;
 
@@ -215,6 +218,28 @@ fn an_answer_that_is_wrong_anywhere_is_not_used() {
         let error = sin(&host, name).expect_err(name).to_string();
         assert_eq!(error, format!("bad answer: {problem}"), "{name}");
     }
+    assert_eq!(host.metric("weir_plugin_own_total", &["unheard"]), 0, "nor is what was counted for it");
+}
+
+#[test]
+fn a_guest_that_spins_after_a_quiet_spell_is_stopped_as_soon_as_any() {
+    let host = host();
+    let spin = || {
+        let mut rogue = host.instance("rogue", r#"{"sin": "spin"}"#);
+        rogue.warm().expect("starts");
+        let patience = Instant::now();
+        while !host.host.engine().is_slow() {
+            assert!(patience.elapsed() < Duration::from_secs(10), "the clock does not slow down");
+            std::thread::yield_now();
+        }
+        let before = thread_cpu_time();
+        let outcome = rogue.call(&Events(vec![vec![("data:/sin", "yes")]]), 0..1).map(drop);
+        assert!(matches!(outcome, Err(CallError::Overrun(Overrun::Deadline(_)))), "{outcome:?}");
+        thread_cpu_time() - before
+    };
+    // A busy machine may hold the ticking thread up; a clock that stays slow takes two slow ticks every time.
+    let cpu_time = (0..5).map(|_| spin()).min().expect("five");
+    assert!(cpu_time < SLOW_TICK, "{cpu_time:?}");
 }
 
 #[test]

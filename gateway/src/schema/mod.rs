@@ -79,11 +79,6 @@ impl Schemas {
         Schemas { current: ArcSwap::from_pointee(registry) }
     }
 
-    /// The latest version of a subject's schema.
-    pub fn subject(&self, subject: &str) -> Option<Arc<Schema>> {
-        self.current.load().subject(subject)
-    }
-
     /// The registry in force now.
     pub fn current(&self) -> Arc<Registry> {
         self.current.load_full()

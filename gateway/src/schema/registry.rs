@@ -63,8 +63,8 @@ impl Registry {
     }
 
     /// The latest version of a subject's schema.
-    pub fn subject(&self, subject: &str) -> Option<Arc<Schema>> {
-        self.subjects.get(subject)?.last_key_value().map(|(_, schema)| Arc::clone(schema))
+    pub fn subject(&self, subject: &str) -> Option<&Arc<Schema>> {
+        self.subjects.get(subject)?.last_key_value().map(|(_, schema)| schema)
     }
 
     /// One version of a subject's schema.

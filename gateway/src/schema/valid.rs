@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::Schema;
 use crate::event::Event;
 
@@ -12,25 +10,25 @@ use crate::event::Event;
 #[derive(Debug)]
 pub struct ValidEvent<'a> {
     event: Event<'a>,
-    schema: Option<Arc<Schema>>,
+    schema: Option<&'a Arc<Schema>>,
 }
 
 /// Why an event is not valid.
 #[derive(Debug)]
-pub enum Unmatched {
+pub enum Unmatched<'a> {
     /// A schema is asked for, and the data is not JSON.
     NotJson,
     /// The data breaks this schema; both are kept for [`Schema::explain`].
-    Violation(Arc<Schema>, Bytes),
+    Violation(&'a Arc<Schema>, &'a [u8]),
 }
 
 impl<'a> ValidEvent<'a> {
     /// Decides by the schema, without finding out why not.
-    pub fn check(event: Event<'a>, schema: Arc<Schema>) -> Result<Self, Unmatched> {
+    pub fn check(event: Event<'a>, schema: &'a Arc<Schema>) -> Result<Self, Unmatched<'a>> {
         match event.root() {
             None => Err(Unmatched::NotJson),
             Some(root) if schema.check(root) => Ok(ValidEvent { event, schema: Some(schema) }),
-            Some(_) => Err(Unmatched::Violation(schema, event.data().clone())),
+            Some(_) => Err(Unmatched::Violation(schema, event.data())),
         }
     }
 
@@ -45,8 +43,8 @@ impl<'a> ValidEvent<'a> {
     }
 
     /// The schema it matches.
-    pub fn schema(&self) -> Option<&Arc<Schema>> {
-        self.schema.as_ref()
+    pub fn schema(&self) -> Option<&'a Arc<Schema>> {
+        self.schema
     }
 
     /// Gives up the mark, as for an event that is about to be changed.

@@ -8,7 +8,7 @@ mod strength;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -182,15 +182,15 @@ fn edges(
     metrics: &Arc<Metrics>,
     limits: Limits,
     lookups: axum::Router,
-) -> impl Fn() -> Rc<Edge> + Clone + Send + 'static {
+) -> impl Fn(Arc<AtomicUsize>) -> Rc<Edge> + Clone + Send + 'static {
     let (shared, budget, metrics) = (Arc::clone(shared), Arc::clone(budget), Arc::clone(metrics));
-    move || {
+    move |running| {
         let reader = Reader {
             budget: Arc::clone(&budget),
             body_bytes_max: limits.batch_bytes_max,
             body_timeout: Duration::from_millis(limits.body_timeout_ms),
         };
-        let (worker, metrics) = (Worker::new(Arc::clone(&shared)), Arc::clone(&metrics));
+        let (worker, metrics) = (Worker::new(Arc::clone(&shared), running), Arc::clone(&metrics));
         Rc::new(Edge { worker, reader, lookups: lookups.clone(), metrics })
     }
 }

@@ -109,7 +109,10 @@ impl Rogue {
             Sin::BadUtf8 => patch.partition_key(&[0xff, 0xfe][..]),
             Sin::OpFlood => (0..100).for_each(|_| patch.json_remove("/a")),
             Sin::OpForNobody => patch.raw([7, 6, 0, 0, 0, 0]),
-            Sin::OpUnknown => patch.raw([0, 77, 0, 0, 0, 0]),
+            Sin::OpUnknown => {
+                Counter::new("unheard").add(1);
+                patch.raw([0, 77, 0, 0, 0, 0]);
+            }
             Sin::OutputFlood => patch.replace_payload(vec![b' '; 1 << 20].as_slice()),
             Sin::LogFlood => (0..1000).for_each(|_| log::write(Level::Info, &"x".repeat(5_000))),
             Sin::MetricFlood => (0..1000).for_each(|name| Counter::new(&format!("name_{name}")).add(1)),
