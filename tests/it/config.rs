@@ -185,8 +185,8 @@ async fn kafka_is_reached_over_tls_with_a_login() {
         access.bootstrap.split(',').next().unwrap()
     );
     let config = config(NOBODY, "orders");
-    let secured =
-        folder(&config.replace(&config[..config.find("routes:").unwrap() + "routes:".len()], &section));
+    let (_, routes) = config.split_once("routes:").unwrap();
+    let secured = folder(&format!("{section}{routes}"));
     let create = ["topics", "create", "-c", "weir.yaml"];
     expect(&weir(secured.path(), &create, &[("LOGIN", access.password)]), 0, &["✓ topic orders: made"]);
     let refused = weir(secured.path(), &create, &[("LOGIN", "not-the-password")]);

@@ -50,7 +50,7 @@ fn named(text: &str) -> BTreeSet<String> {
     let word = |rest: &str| rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
     let mut found = BTreeSet::new();
     for (at, prefix) in text.match_indices("crate::").chain(text.match_indices("weir::")) {
-        let rest = &text[at + prefix.len()..];
+        let (_, rest) = text.split_at(at + prefix.len());
         match rest.strip_prefix('{').and_then(|list| list.split_once('}')) {
             Some((list, _)) => found.extend(list.split(',').map(|item| word(item.trim()))),
             None => drop(found.insert(word(rest))),

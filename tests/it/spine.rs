@@ -8,15 +8,15 @@ use serde_json::Value;
 use weir_tests::world::{Weir, WeirOptions, fresh_name, inputs, shared_kafka, shared_valkey};
 
 /// A route on a topic of its own.
-pub struct Route {
+pub(crate) struct Route {
     /// Its name, path and topic.
-    pub name: String,
+    pub(crate) name: String,
     /// The text of `weir.yaml`.
-    pub config: String,
+    pub(crate) config: String,
 }
 
 /// Makes a topic and the config of a gateway with one route to it. `lines` are the route's, indented by four.
-pub async fn route(partitions: i32, schemas: &Path, lines: &str) -> Route {
+pub(crate) async fn route(partitions: i32, schemas: &Path, lines: &str) -> Route {
     let name = fresh_name("route");
     let (kafka, valkey) = (shared_kafka().await, shared_valkey().await);
     kafka.create_topic(&name, partitions, &[]).await;
@@ -50,7 +50,7 @@ fn quoted<'a>(texts: impl Iterator<Item = &'a str>) -> String {
 }
 
 /// The route of orders that `weir dev` has, on real services.
-pub async fn orders() -> Route {
+pub(crate) async fn orders() -> Route {
     let schemas = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas");
     route(
         3,
@@ -67,7 +67,7 @@ pub async fn orders() -> Route {
 
 impl Route {
     /// Starts a gateway with this route and waits until it is ready.
-    pub async fn start(&self) -> Client {
+    pub(crate) async fn start(&self) -> Client {
         Client {
             weir: Weir::start(WeirOptions::serve(&self.config)).await,
             route: self.name.clone(),
@@ -77,46 +77,51 @@ impl Route {
 }
 
 /// A gateway and a client of it.
-pub struct Client {
+pub(crate) struct Client {
     /// The process.
-    pub weir: Weir,
+    pub(crate) weir: Weir,
     /// The one route.
-    pub route: String,
+    pub(crate) route: String,
     /// Keep-alive connections.
-    pub http: reqwest::Client,
+    pub(crate) http: reqwest::Client,
 }
 
 /// An answer, read to its end.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// The HTTP status.
-    pub status: u16,
+    pub(crate) status: u16,
     /// The headers.
-    pub headers: HeaderMap,
+    pub(crate) headers: HeaderMap,
     /// The body, `null` if it is not JSON.
-    pub body: Value,
+    pub(crate) body: Value,
 }
 
 impl Client {
     /// Posts a body to a path.
-    pub async fn post(&self, path: &str, content_type: &str, body: impl Into<reqwest::Body>) -> Answer {
+    pub(crate) async fn post(
+        &self,
+        path: &str,
+        content_type: &str,
+        body: impl Into<reqwest::Body>,
+    ) -> Answer {
         let request = self.http.post(self.weir.url(path)).header("content-type", content_type).body(body);
         answer(request.send().await.unwrap()).await
     }
 
     /// Posts JSON to the route.
-    pub async fn event(&self, body: impl Into<reqwest::Body>) -> Answer {
+    pub(crate) async fn event(&self, body: impl Into<reqwest::Body>) -> Answer {
         self.post(&format!("/v1/events/{}", self.route), "application/json", body).await
     }
 
     /// Looks something up below the route: `?key=…`, `/id`, `/at/0/1`.
-    pub async fn look(&self, rest: &str) -> Answer {
+    pub(crate) async fn look(&self, rest: &str) -> Answer {
         let url = self.weir.url(&format!("/v1/events/{}{rest}", self.route));
         answer(self.http.get(url).send().await.unwrap()).await
     }
 
     /// The sum of all samples of a metric whose labels contain `labels`.
-    pub async fn metric(&self, name: &str, labels: &str) -> f64 {
+    pub(crate) async fn metric(&self, name: &str, labels: &str) -> f64 {
         let text = self.http.get(self.weir.admin_url("/metrics")).send().await.unwrap().text().await.unwrap();
         let samples =
             text.lines().filter(|line| line.starts_with(&format!("{name}{{")) && line.contains(labels));
@@ -131,7 +136,7 @@ async fn answer(response: reqwest::Response) -> Answer {
 }
 
 /// Java's murmur2 as the Kafka client uses it, written from its description and not from the gateway's.
-pub fn java_partition(key: &[u8], partitions: i32) -> i32 {
+pub(crate) fn java_partition(key: &[u8], partitions: i32) -> i32 {
     const M: u32 = 0x5bd1_e995;
     let mut hash = 0x9747_b28c_u32 ^ u32::try_from(key.len()).unwrap();
     let mut words = key.chunks_exact(4);

@@ -34,8 +34,8 @@ pub(crate) fn mask(text: &str) -> String {
 /// Where on this line a literal begins that follows a secret's key, and whether it goes on below.
 fn literal(line: &str) -> Option<(usize, bool)> {
     line.match_indices(':').find_map(|(colon, _)| {
-        let (name, value) =
-            (line[..colon].trim_end().trim_end_matches(['"', '\'']), line[colon + 1..].trim());
+        let (name, value) = (line.get(..colon)?, line.get(colon + 1..)?.trim());
+        let name = name.trim_end().trim_end_matches(['"', '\'']);
         if !is_secret_key(name) || is_reference(value) {
             return None;
         }

@@ -137,7 +137,10 @@ struct Exit<'j, 'r> {
 
 impl<'j, 'r> Exit<'j, 'r> {
     fn new(shared: &Shared, job: &'j Job<'r>, plugins: &'j str) -> Self {
-        let time_ms = job.time.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as i64);
+        let time_ms = job
+            .time
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
         Exit { job, plugins, time_ms, sender: shared.producer.sender() }
     }
 

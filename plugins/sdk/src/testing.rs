@@ -95,6 +95,7 @@ impl Case {
     ///
     /// # Panics
     /// If the plugin refuses the config.
+    #[expect(clippy::panic, reason = "tests call this; it says so above")]
     pub fn run<P: Plugin>(&self, config_json: &str) -> Ending {
         let plugin: P =
             configured(config_json).unwrap_or_else(|error| panic!("bad config: {}", error.message()));

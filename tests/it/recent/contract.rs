@@ -151,11 +151,11 @@ async fn what_left_the_window_is_not_listed(store: &Arc<dyn RecentStore>) {
 
 async fn the_floor_rises_when_told_and_when_the_budget_is_full(store: &Arc<dyn RecentStore>) {
     let case = Case::opened(store).await;
-    let floor = Some(Floor { offset: 5, time_ms: 77 });
-    assert_eq!(case.apply(Chunk { floor, ..chunk(0, 5, vec![]) }).await, Applied::Done);
+    let floor = Floor { offset: 5, time_ms: 77 };
+    assert_eq!(case.apply(Chunk { floor: Some(floor), ..chunk(0, 5, vec![]) }).await, Applied::Done);
     let lower = Some(Floor { offset: 3, time_ms: 99 });
     case.apply(Chunk { floor: lower, ..chunk(5, 5, vec![]) }).await;
-    assert_eq!(case.read(Query::Watermark).await.watermark.unwrap().floor, floor.unwrap());
+    assert_eq!(case.read(Query::Watermark).await.watermark.unwrap().floor, floor);
 
     let keep = Keep { bytes_max: 2_000, ..KEEP };
     for offset in 5..15 {
