@@ -20,15 +20,25 @@ fn is_plain(bytes: &[u8]) -> bool {
     }
 }
 
-/// The usual bit tricks: a byte of a word is zero where subtracting one borrows into a clear top bit. A borrow
-/// can spoil only a byte above a true hit, so "any" is exact.
 fn is_plain_word(bytes: [u8; 8]) -> bool {
-    const ONES: u64 = u64::MAX / 255;
-    const TOPS: u64 = ONES << 7;
+    below(u64::from_le_bytes(bytes), 0x20) == 0 && quote_or_escape(bytes).is_none()
+}
+
+/// Where the first `"` or `\` of eight bytes is.
+pub(in crate::event) fn quote_or_escape(bytes: [u8; 8]) -> Option<usize> {
     let word = u64::from_le_bytes(bytes);
-    let below = |value: u64, bound: u8| value.wrapping_sub(ONES * u64::from(bound)) & !value & TOPS;
     let equal = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
-    below(word, 0x20) | equal(b'"') | equal(b'\\') == 0
+    let hits = equal(b'"') | equal(b'\\');
+    (hits != 0).then_some(hits.trailing_zeros() as usize / 8)
+}
+
+const ONES: u64 = u64::MAX / 255;
+const TOPS: u64 = ONES << 7;
+
+/// The usual bit trick: the top bit of each byte that is below `bound`, for subtracting the bound borrows into a
+/// clear top bit. A borrow can spoil only bytes above a true hit, so "any" and "the first" are exact.
+fn below(word: u64, bound: u8) -> u64 {
+    word.wrapping_sub(ONES * u64::from(bound)) & !word & TOPS
 }
 
 #[cfg(test)]
@@ -45,6 +55,10 @@ mod tests {
                         bytes[place] = byte;
                         let plain = byte >= 0x20 && byte != b'"' && byte != b'\\';
                         assert_eq!(is_plain(&bytes), plain, "{bytes:?}");
+                        if let Ok(word) = bytes.as_slice().try_into() {
+                            let first = bytes.iter().position(|byte| matches!(byte, b'"' | b'\\'));
+                            assert_eq!(quote_or_escape(word), first, "{bytes:?}");
+                        }
                     }
                 }
             }

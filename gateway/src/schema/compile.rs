@@ -9,6 +9,7 @@ use jsonschema::{PatternOptions, ReferencingError, Retrieve, Uri, ValidationErro
 use serde_json::Value;
 
 use super::Limits;
+use super::email::is_email;
 use super::explain::explain;
 use super::instance::{Budget, Instance, OnTape};
 use crate::event::document::Node;
@@ -89,6 +90,7 @@ impl Schema {
             .with_base_uri(address)
             .with_pattern_options(patterns)
             .should_validate_formats(true)
+            .with_format("email", is_email)
             .build(document)
             .map_err(|error| refusal(&error))?;
         Ok(Schema {

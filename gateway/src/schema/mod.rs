@@ -5,6 +5,7 @@
 //! an event here. Both count their steps, so that no event can make a schema expensive, and neither makes a tree.
 
 mod compile;
+mod email;
 mod equality;
 mod explain;
 mod instance;

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::pointer::{Pointer, Token};
 use super::{Limits, ParseError};
+use crate::event::text::quote_or_escape;
 
 /// Refuses texts whose tape would be large before any of it is reserved (24 B per structural character).
 pub(super) fn check_structure(bytes: &[u8], limits: Limits) -> Result<(), ParseError> {
@@ -223,12 +224,20 @@ fn skip_container(bytes: &[u8], start: usize) -> Result<usize, usize> {
 fn skip_string(bytes: &[u8], at: usize) -> Option<usize> {
     let mut from = at + 1;
     loop {
-        let found = from + memchr::memchr2(b'"', b'\\', bytes.get(from..)?)?;
+        let found = from + next_quote_or_escape(bytes.get(from..)?)?;
         if bytes[found] == b'"' {
             return Some(found + 1);
         }
         from = found + 2;
     }
+}
+
+/// Most strings end before a vectorized search has begun.
+fn next_quote_or_escape(bytes: &[u8]) -> Option<usize> {
+    let (words, _) = bytes.as_chunks::<8>();
+    let near = words.iter().take(2).enumerate();
+    let mut found = near.filter_map(|(index, word)| Some(8 * index + quote_or_escape(*word)?));
+    found.next().or_else(|| memchr::memchr2(b'"', b'\\', bytes))
 }
 
 pub(in crate::event) fn skip_blanks(bytes: &[u8], at: usize) -> usize {
