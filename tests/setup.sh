@@ -36,7 +36,8 @@ java_ready() {
 
 java_package() {
     for package in openjdk-21-jre-headless openjdk-17-jre-headless; do
-        apt-cache show "$package" >/dev/null 2>&1 && echo "$package" && return
+        # Some releases know the name of a version that they do not have: `show` finds it, `policy` says (none).
+        apt-cache policy "$package" 2>/dev/null | grep -q 'Candidate: [0-9]' && echo "$package" && return
     done
     echo default-jre-headless
 }
@@ -83,7 +84,7 @@ fetch_payloads() {
 
 # --- what apt has to bring -------------------------------------------------------------------------------
 missing=
-java_ready || { apt-get update -qq 2>/dev/null || true; missing="$missing $(java_package)"; }
+java_ready || { as_root apt-get update -qq 2>/dev/null || true; missing="$missing $(java_package)"; }
 [ -d "$services/kafka" ] || command -v mvn >/dev/null || missing="$missing maven"
 [ -d "$venv" ] || python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3 python3-venv"
 # shellcheck disable=SC2086 # a list of package names
