@@ -75,7 +75,7 @@ fetch_payloads() {
         folder="$services/$package"
         rm -rf "$folder"
         mkdir -p "$folder"
-        (cd "$folder" && "$npm" pack --silent "@octokit/$package@7.6.1")
+        (cd "$folder" && "$npm" pack --loglevel=error "@octokit/$package@7.6.1")
         tar -xzf "$folder"/*.tgz -C "$folder" --strip-components=1
         rm "$folder"/*.tgz
         ls "$folder/package.json"
