@@ -39,7 +39,7 @@ impl Budget {
     }
 
     fn take(&self, bytes: usize) -> bool {
-        let taken = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+        let taken = self.used.try_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
             used.checked_add(bytes).filter(|total| *total <= self.bytes_max)
         });
         taken.is_ok()

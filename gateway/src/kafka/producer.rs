@@ -207,7 +207,7 @@ impl Shared {
                     (Arc::clone(name), Known::new(&client, name, known.partitions()))
                 };
                 let topics = self.current.load().topics.iter().map(again).collect();
-                let old = self.current.swap(Arc::new(Current { client: Arc::clone(&client), topics }));
+                let old = self.current.swap(Arc::new(Current { client, topics }));
                 discard(&old.client);
             }
             Err(error) => {
@@ -251,13 +251,13 @@ impl Shared {
 
 impl Known {
     fn new(client: &Arc<ThreadedProducer<Context>>, name: &str, partitions: usize) -> Self {
-        let handle = CString::new(name).ok().and_then(|name| TopicHandle::new(client, &name));
-        match (handle, i32::try_from(partitions)) {
-            (Some(handle), Ok(partitions @ 1..)) => {
-                Known::Topic(Topic { handle: Arc::new(handle), partitions })
-            }
-            _ => Known::Missing,
-        }
+        // No handle before there is a topic: librdkafka would go on asking for it.
+        let partitions = i32::try_from(partitions).ok().filter(|partitions| *partitions > 0);
+        let topic = partitions.and_then(|partitions| {
+            let handle = Arc::new(TopicHandle::new(client, &CString::new(name).ok()?)?);
+            Some(Topic { handle, partitions })
+        });
+        topic.map_or(Known::Missing, Known::Topic)
     }
 
     fn partitions(&self) -> usize {
