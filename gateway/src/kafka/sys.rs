@@ -90,9 +90,9 @@ pub fn produce<C: ProducerContext + 'static>(
     let key = record.key.map(str::as_bytes);
     let opaque = opaque.into_ptr();
     // SAFETY: the topic belongs to the producer beside it. Every other pointer is that of a live slice beside
-    // its length, and librdkafka copies what it points at before it returns; the argument types are those that `rdkafka.h` lists for each field. The headers
-    // are librdkafka's once it took the record, and ours to free if not; the same holds for the opaque, which
-    // was made by the `into_ptr` that belongs to this `from_ptr`.
+    // its length, and librdkafka copies what it points at before it returns; the argument types are those that
+    // `rdkafka.h` lists for each field. The headers are librdkafka's once it took the record, and ours to free
+    // if not; the same holds for the opaque, which was made by the `into_ptr` that belongs to this `from_ptr`.
     unsafe {
         let headers = sys::rd_kafka_headers_new(record.headers.len());
         for (name, value) in record.headers {
