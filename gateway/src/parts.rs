@@ -9,7 +9,7 @@ use rdkafka::error::KafkaError;
 use crate::config::Config;
 use crate::config::route_settings::{ChainSettings, RouteSettings, TypeSettings};
 use crate::event::{Limits, Rules, TypeRule};
-use crate::kafka::producer::Producer;
+use crate::kafka::producers::Producers;
 use crate::metrics::Metrics;
 use crate::pipeline::Shared;
 use crate::plugin::{self, Chains, Compiler, Counters, Host, Plugin, Use};
@@ -28,7 +28,7 @@ pub fn shared(config: &Config, metrics: &Metrics) -> Result<Shared, Unusable> {
     Ok(Shared {
         schemas: schemas(config)?,
         chains: chains(config, metrics)?,
-        producer: Arc::new(producer(config)?),
+        producers: Arc::new(producers(config)?),
         metrics: route_metrics,
         limits: event_limits(config),
         answer_timeout: Duration::from_millis(config.limits.answer_timeout_ms),
@@ -118,10 +118,10 @@ pub fn chain(config: &Config, host: &Host, route: &RouteSettings) -> Result<Vec<
     loaded.collect()
 }
 
-fn producer(config: &Config) -> Result<Producer, Unusable> {
+fn producers(config: &Config) -> Result<Producers, Unusable> {
     let settings = config.kafka.producer_config(config.limits.record_bytes_max());
     let settings = settings.map_err(|error| Unusable(error.to_string()))?;
-    Producer::start(settings, topics(config)).map_err(refused)
+    Producers::start(settings, topics(config), config.worker_count()).map_err(refused)
 }
 
 /// librdkafka's own text repeats the value of a setting it refuses, which may be a secret.

@@ -17,6 +17,7 @@ mod typed;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 use miette::Severity;
@@ -80,6 +81,16 @@ impl Default for Config {
             valkey: None,
             limits: Limits::default(),
             routes: Vec::new(),
+        }
+    }
+}
+
+impl Config {
+    /// How many workers there are to be.
+    pub fn worker_count(&self) -> usize {
+        match self.workers {
+            0 => std::thread::available_parallelism().map_or(1, NonZero::get),
+            count => count,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! The rules are stricter than RFC 8259 where two parsers could disagree: duplicate keys, numbers that no
 //! `i64`, `u64` or `f64` holds, and lone surrogates are refused by name, each with its place.
 
+mod blocks;
 mod fault;
 mod node;
 mod pointer;

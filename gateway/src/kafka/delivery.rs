@@ -1,14 +1,12 @@
 //! One request's records on their way to Kafka: a slot for each report and one wake when the last is in.
-//! Waking another thread costs more than all our work on an event, so the thread that reports wakes each
-//! worker once for all the requests it finished meanwhile ([`Completions`]).
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Poll, Waker};
+use std::task::Poll;
 
+use bytes::Bytes;
 use futures_util::task::AtomicWaker;
-use tokio::sync::Notify;
 
 use crate::event::budget::Permit;
 use crate::problem::Code;
@@ -62,14 +60,18 @@ impl Report {
     }
 }
 
-/// The records of one request. Holds the request's byte permit until the last report.
+/// A smaller body is not held on to, and its events are copied: it may be a small part of a connection's buffer.
+const BODY_BYTES_KEPT_MIN: usize = 32 << 10;
+
+/// The records of one request. Holds the request's body, if it is large, and its byte permit until
+/// the last report.
 #[derive(Debug)]
 pub struct Delivery {
     reports: Box<[AtomicI64]>,
+    body: Bytes,
     /// Reports to come, and one for the worker that is still enqueueing.
     pending: AtomicUsize,
     waiting: AtomicWaker,
-    completions: Arc<Completions>,
     _permit: Option<Permit>,
 }
 
@@ -81,22 +83,29 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Files the report. The last of a request wakes its worker.
+    /// Files the report. The last of a request wakes it.
     pub fn settle(self, report: Report) {
         self.delivery.reports[self.index].store(report.encode(), Ordering::Release);
         self.delivery.arrived();
     }
+
+    /// Whether these bytes are part of the request's body, and so stay where they are until this slot is settled.
+    pub fn keeps(&self, bytes: &[u8]) -> bool {
+        let (body, bytes) = (self.delivery.body.as_ptr_range(), bytes.as_ptr_range());
+        body.start <= bytes.start && bytes.end <= body.end
+    }
 }
 
 impl Delivery {
-    /// For a request of so many events, answered on the worker that drains `completions`.
-    pub fn new(events: usize, completions: Arc<Completions>, permit: Option<Permit>) -> Arc<Self> {
+    /// For a request of so many events in this body.
+    pub fn new(events: usize, body: Bytes, permit: Option<Permit>) -> Arc<Self> {
         let reports = (0..events).map(|_| AtomicI64::new(PENDING)).collect();
+        let body = if body.len() >= BODY_BYTES_KEPT_MIN { body } else { Bytes::new() };
         Arc::new(Delivery {
             reports,
+            body,
             pending: AtomicUsize::new(1),
             waiting: AtomicWaker::new(),
-            completions,
             _permit: permit,
         })
     }
@@ -123,49 +132,13 @@ impl Delivery {
     }
 
     fn arrived(&self) {
-        if self.pending.fetch_sub(1, Ordering::AcqRel) == 1
-            && let Some(waker) = self.waiting.take()
-        {
-            self.completions.push(waker);
+        if self.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.waiting.wake();
         }
     }
 
     fn arrived_quietly(&self) {
         self.pending.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// The finished requests of one worker, handed over in one wake.
-#[derive(Debug, Default)]
-pub struct Completions {
-    finished: Mutex<Vec<Waker>>,
-    notify: Notify,
-}
-
-impl Completions {
-    /// An empty hand-over for one worker.
-    pub fn new() -> Arc<Self> {
-        Arc::new(Completions::default())
-    }
-
-    fn push(&self, waker: Waker) {
-        let mut finished = self.finished.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = finished.is_empty();
-        finished.push(waker);
-        drop(finished);
-        if first {
-            self.notify.notify_one();
-        }
-    }
-
-    /// Runs on the worker for as long as it lives: wakes its requests, from its own thread.
-    pub async fn drain(&self) {
-        let mut wakers = Vec::new();
-        loop {
-            self.notify.notified().await;
-            std::mem::swap(&mut wakers, &mut *self.finished.lock().unwrap_or_else(PoisonError::into_inner));
-            wakers.drain(..).for_each(Waker::wake);
-        }
     }
 }
 
@@ -175,23 +148,30 @@ mod tests {
 
     #[tokio::test]
     async fn the_last_report_wakes_the_request() {
-        let completions = Completions::new();
-        let delivery = Delivery::new(3, Arc::clone(&completions), None);
+        let delivery = Delivery::new(3, Bytes::new(), None);
         let (first, second) = (delivery.slot(0), delivery.slot(2));
         let waiting = tokio::spawn({
             let delivery = Arc::clone(&delivery);
             async move { delivery.settled().await }
         });
-        let drained = tokio::spawn(async move { completions.drain().await });
         first.settle(Report::Stored(Some(7)));
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
         second.settle(Report::NotStored(Code::TopicMissing));
         waiting.await.expect("no panic");
-        drained.abort();
         assert_eq!(delivery.report(0), Report::Stored(Some(7)));
         assert_eq!(delivery.report(1), Report::Unknown);
         assert_eq!(delivery.report(2), Report::NotStored(Code::TopicMissing));
+    }
+
+    #[test]
+    fn a_slot_keeps_its_requests_body_and_nothing_else() {
+        let (body, other) = (Bytes::from(vec![1; BODY_BYTES_KEPT_MIN]), [1; 8]);
+        let slot = Delivery::new(1, body.clone(), None).slot(0);
+        assert!(slot.keeps(&body) && slot.keeps(&body[3..5]));
+        assert!(!slot.keeps(&other) && !slot.keeps(&other[3..5]));
+        let small = body.slice(..8);
+        assert!(!Delivery::new(1, small.clone(), None).slot(0).keeps(&small));
     }
 
     #[test]

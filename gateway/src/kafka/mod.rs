@@ -6,6 +6,7 @@ pub mod consumer;
 pub mod delivery;
 pub mod partitioner;
 pub mod producer;
+pub mod producers;
 pub mod properties;
 pub mod settings;
 pub mod sys;

@@ -1,29 +1,28 @@
-//! Records to Kafka, idempotent and acknowledged by all in-sync replicas. The topic, the partition and the
-//! headers were decided before; this file hands over, reports back, and replaces a producer that died.
+//! Records to Kafka, idempotent and acknowledged by all in-sync replicas, and their reports back: a worker's own
+//! producer. The topic, the partition and the headers were decided before; this file hands over and settles.
 
 use std::collections::HashMap;
 use std::ffi::CString;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::Message;
-use rdkafka::producer::{DeliveryResult, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer};
+use rdkafka::metadata::Metadata;
+use rdkafka::producer::{BaseProducer, DeliveryResult, Producer as _, ProducerContext, PurgeConfig};
+use tokio::sync::Notify;
 
 use super::delivery::{Report, Slot};
 use super::partitioner::murmur2_partition;
-use super::sys::{Persistence, TopicHandle, persistence, produce, schedule_in_batches};
+use super::sys::{Persistence, Reports, TopicHandle, persistence, produce, schedule_in_batches};
 use crate::problem::Code;
 
-/// How often partition counts are asked for again, and how long a producer that lost Kafka waits to retry.
-const METADATA_INTERVAL: Duration = Duration::from_secs(10);
-const METADATA_RETRY: Duration = Duration::from_millis(250);
-const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
+/// Reports come in batches; after so many of them a worker looks at its requests.
+const BATCHES_AT_ONCE: usize = 16;
 
 /// A record to be produced, borrowed from the chunk it was made in.
 #[derive(Debug)]
@@ -41,9 +40,9 @@ pub struct Outgoing<'a> {
 }
 
 /// A topic that Kafka has.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Topic {
-    handle: Arc<TopicHandle<Context>>,
+    handle: TopicHandle<Context>,
     partitions: i32,
 }
 
@@ -65,89 +64,126 @@ impl Topic {
     }
 }
 
-/// The one producer of this process.
-#[derive(Debug)]
+/// The producer of one worker. The worker makes the records and takes their reports: their memory is freed where
+/// it was made, and no other thread stands between librdkafka and the request that waits.
 pub struct Producer {
-    shared: Arc<Shared>,
-    keeper: Mutex<Option<JoinHandle<()>>>,
-}
-
-struct Shared {
-    config: ClientConfig,
     current: ArcSwap<Current>,
-    state: Arc<State>,
-    topics: Vec<Arc<str>>,
+    /// Rung when librdkafka has something to say.
+    bell: Arc<Notify>,
 }
 
 /// A librdkafka producer, and the topics as it knows them.
 struct Current {
-    client: Arc<ThreadedProducer<Context>>,
-    topics: HashMap<Arc<str>, Known>,
+    client: Arc<BaseProducer<Context>>,
+    reports: Arc<Reports<Context>>,
+    /// `None`: Kafka says that there is no such topic.
+    topics: HashMap<Arc<str>, Option<Arc<Topic>>>,
 }
 
-impl std::fmt::Debug for Shared {
+impl std::fmt::Debug for Producer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Producer").field("topics", &self.topics).finish_non_exhaustive()
+        f.debug_struct("Producer").finish_non_exhaustive()
     }
-}
-
-/// What the keeper thread is told.
-#[derive(Debug, Default)]
-struct State {
-    fatal: AtomicBool,
-    stopping: AtomicBool,
-    wake: (Mutex<()>, Condvar),
-}
-
-#[derive(Clone, Debug)]
-enum Known {
-    Topic(Topic),
-    /// Kafka says that there is no such topic.
-    Missing,
 }
 
 impl Producer {
-    /// Starts a producer for these topics; Kafka need not be there yet. Fails on a setting that librdkafka
-    /// refuses.
-    pub fn start(config: ClientConfig, topics: Vec<Arc<str>>) -> KafkaResult<Self> {
-        let state = Arc::new(State::default());
-        let current = Current { client: Arc::new(create(&config, &state)?), topics: HashMap::new() };
-        let current = ArcSwap::from_pointee(current);
-        let shared = Arc::new(Shared { config, current, state, topics });
-        let keeper = std::thread::Builder::new().name("kafka-keeper".into()).spawn({
-            let shared = Arc::clone(&shared);
-            move || shared.keep()
-        });
-        let keeper = keeper.map_err(|error| KafkaError::ClientCreation(error.to_string()))?;
-        Ok(Producer { shared, keeper: Mutex::new(Some(keeper)) })
-    }
-
-    /// Whether every topic's partitions are known, which is whether Kafka was reached.
-    pub fn ready(&self) -> bool {
-        self.shared.complete(&self.shared.current.load().topics)
+    /// Makes a producer; Kafka need not be there yet. `failed` is called, on any thread, when librdkafka has given
+    /// up for good. Fails on a setting that librdkafka refuses.
+    pub(super) fn new(config: &ClientConfig, failed: &Failed) -> KafkaResult<Self> {
+        let bell = Arc::new(Notify::new());
+        let current = Current::new(config, failed, &bell)?;
+        Ok(Producer { current: ArcSwap::from_pointee(current), bell })
     }
 
     /// The producer as it is now, for the records of one chunk.
     pub fn sender(&self) -> Sender {
-        Sender(self.shared.current.load())
+        Sender(self.current.load())
+    }
+
+    /// Runs on the worker for as long as it lives: takes librdkafka's reports and settles their slots.
+    pub async fn settle_reports(&self) {
+        loop {
+            self.bell.notified().await;
+            let reports = Arc::clone(&self.current.load().reports);
+            let mut batches = 0;
+            while reports.waiting() {
+                reports.take_batch();
+                batches += 1;
+                if batches % BATCHES_AT_ONCE == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+    }
+
+    /// Asks Kafka for a topic. Blocks.
+    pub(super) fn metadata(&self, topic: &str, timeout: Duration) -> KafkaResult<Metadata> {
+        self.client().client().fetch_metadata(Some(topic), timeout)
+    }
+
+    /// Takes over what Kafka says of the topics: their partition counts, 0 for one that it does not have.
+    pub(super) fn describe(&self, partitions: &HashMap<Arc<str>, i32>) {
+        let Current { client, reports, topics } = &*self.current.load_full();
+        let described = |(name, &partitions): (&Arc<str>, &i32)| {
+            let known = topics.get(name).cloned().flatten();
+            let known = known.filter(|topic| topic.partitions == partitions);
+            (Arc::clone(name), known.or_else(|| Topic::new(client, name, partitions).map(Arc::new)))
+        };
+        let topics = partitions.iter().map(described).collect();
+        self.current.store(Arc::new(Current {
+            client: Arc::clone(client),
+            reports: Arc::clone(reports),
+            topics,
+        }));
+    }
+
+    /// Whether Kafka has every one of these topics, as far as this producer was told.
+    pub(super) fn knows(&self, topics: &[Arc<str>]) -> bool {
+        let current = self.current.load();
+        topics.iter().all(|topic| matches!(current.topics.get(topic), Some(Some(_))))
+    }
+
+    /// A fatal error ends a librdkafka producer for good: goes on with a new one, which knows no topics yet, and
+    /// settles what the old one held. Does nothing to a producer that is well.
+    pub(super) fn replace_if_failed(&self, config: &ClientConfig, failed: &Failed) -> KafkaResult<()> {
+        if !self.client().context().fatal.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let new = Current::new(config, failed, &self.bell)?;
+        let old = self.current.swap(Arc::new(new));
+        purge(&old.client);
+        Ok(())
     }
 
     /// Waits until everything is reported on, then gives up on the rest: their slots are settled as what
-    /// librdkafka knows of them. Ends the producer's thread.
-    pub fn stop(&self, timeout: Duration) {
-        self.shared.state.stop();
-        let client = Arc::clone(&self.shared.current.load().client);
+    /// librdkafka knows of them. Blocks.
+    pub(super) fn flush(&self, timeout: Duration) {
+        let client = self.client();
         if client.flush(timeout).is_err() {
-            tracing::error!(
-                records = client.in_flight_count(),
-                "stopped before Kafka acknowledged everything"
-            );
-            discard(&client);
+            let records = client.in_flight_count();
+            tracing::error!(records, "stopped before Kafka acknowledged everything");
+            purge(&client);
         }
-        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if keeper.is_some_and(|keeper| keeper.join().is_err()) {
-            tracing::error!("the producer's keeper thread panicked");
-        }
+    }
+
+    fn client(&self) -> Arc<BaseProducer<Context>> {
+        Arc::clone(&self.current.load().client)
+    }
+}
+
+impl Current {
+    fn new(config: &ClientConfig, failed: &Failed, bell: &Arc<Notify>) -> KafkaResult<Self> {
+        let client = Arc::new(create(config, failed)?);
+        let reports = Arc::new(Reports::new(&client, bell));
+        Ok(Current { client, reports, topics: HashMap::new() })
+    }
+}
+
+impl Topic {
+    /// No handle before there is a topic: librdkafka would go on asking for it.
+    fn new(client: &Arc<BaseProducer<Context>>, name: &str, partitions: i32) -> Option<Self> {
+        let name = CString::new(name).ok().filter(|_| partitions > 0)?;
+        Some(Topic { handle: TopicHandle::new(client, &name)?, partitions })
     }
 }
 
@@ -158,112 +194,9 @@ impl Sender {
     /// A topic by name, if Kafka is known to have it.
     pub fn topic(&self, name: &str) -> Result<&Topic, Code> {
         match self.0.topics.get(name) {
-            Some(Known::Topic(topic)) => Ok(topic),
-            Some(Known::Missing) => Err(Code::TopicMissing),
+            Some(Some(topic)) => Ok(topic),
+            Some(None) => Err(Code::TopicMissing),
             None => Err(Code::KafkaUnavailable),
-        }
-    }
-}
-
-impl State {
-    fn notify(&self) {
-        drop(self.wake.0.lock().unwrap_or_else(PoisonError::into_inner));
-        self.wake.1.notify_all();
-    }
-
-    fn stop(&self) {
-        self.stopping.store(true, Ordering::Release);
-        self.notify();
-    }
-
-    fn urgent(&self) -> bool {
-        self.stopping.load(Ordering::Acquire) || self.fatal.load(Ordering::Acquire)
-    }
-
-    fn wait(&self, timeout: Duration) {
-        let guard = self.wake.0.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.wake.1.wait_timeout_while(guard, timeout, |()| !self.urgent()));
-    }
-}
-
-impl Shared {
-    fn keep(&self) {
-        while !self.state.stopping.load(Ordering::Acquire) {
-            if self.state.fatal.swap(false, Ordering::AcqRel) {
-                self.replace();
-            }
-            let complete = self.refresh();
-            self.state.wait(if complete { METADATA_INTERVAL } else { METADATA_RETRY });
-        }
-    }
-
-    /// A fatal error ends a librdkafka producer for good: settle what it held and go on with a new one.
-    fn replace(&self) {
-        tracing::error!("the Kafka producer met a fatal error and is replaced");
-        match create(&self.config, &self.state) {
-            Ok(client) => {
-                let client = Arc::new(client);
-                let again = |(name, known): (&Arc<str>, &Known)| {
-                    (Arc::clone(name), Known::new(&client, name, known.partitions()))
-                };
-                let topics = self.current.load().topics.iter().map(again).collect();
-                let old = self.current.swap(Arc::new(Current { client, topics }));
-                discard(&old.client);
-            }
-            Err(error) => {
-                tracing::error!(%error, "no new Kafka producer");
-                self.state.fatal.store(true, Ordering::Release);
-            }
-        }
-    }
-
-    /// Asks for every topic's partition count; true when all are known.
-    fn refresh(&self) -> bool {
-        let current = self.current.load_full();
-        let client = Arc::clone(&current.client);
-        let mut topics = current.topics.clone();
-        let started = Instant::now();
-        for topic in &self.topics {
-            if self.state.urgent() || started.elapsed() > 4 * METADATA_TIMEOUT {
-                return false;
-            }
-            match client.client().fetch_metadata(Some(topic), METADATA_TIMEOUT) {
-                Ok(metadata) => {
-                    let described = metadata.topics().iter().find(|described| described.name() == &**topic);
-                    let partitions = described.map_or(0, |described| described.partitions().len());
-                    if topics.get(topic).map(Known::partitions) != Some(partitions) {
-                        tracing::info!(%topic, partitions, "topic");
-                        topics.insert(Arc::clone(topic), Known::new(&client, topic, partitions));
-                    }
-                }
-                Err(error) => tracing::warn!(%topic, %error, "no metadata from Kafka"),
-            }
-        }
-        let complete = self.complete(&topics);
-        self.current.store(Arc::new(Current { client, topics }));
-        complete
-    }
-
-    fn complete(&self, topics: &HashMap<Arc<str>, Known>) -> bool {
-        self.topics.iter().all(|topic| matches!(topics.get(topic), Some(Known::Topic(_))))
-    }
-}
-
-impl Known {
-    fn new(client: &Arc<ThreadedProducer<Context>>, name: &str, partitions: usize) -> Self {
-        // No handle before there is a topic: librdkafka would go on asking for it.
-        let partitions = i32::try_from(partitions).ok().filter(|partitions| *partitions > 0);
-        let topic = partitions.and_then(|partitions| {
-            let handle = Arc::new(TopicHandle::new(client, &CString::new(name).ok()?)?);
-            Some(Topic { handle, partitions })
-        });
-        topic.map_or(Known::Missing, Known::Topic)
-    }
-
-    fn partitions(&self) -> usize {
-        match self {
-            Known::Topic(topic) => usize::try_from(topic.partitions).unwrap_or(0),
-            Known::Missing => 0,
         }
     }
 }
@@ -271,34 +204,39 @@ impl Known {
 /// librdkafka's threads inherit how the thread that makes them is scheduled. A core that they share with a worker
 /// goes to and fro between them with every record batch and every report, unless they wait for its pauses: then
 /// they do more at once (-10 % CPU per event on one core).
-fn create(config: &ClientConfig, state: &Arc<State>) -> KafkaResult<ThreadedProducer<Context>> {
+fn create(config: &ClientConfig, failed: &Failed) -> KafkaResult<BaseProducer<Context>> {
+    let context = Context { fatal: AtomicBool::new(false), failed: Arc::clone(failed) };
     let create = || {
         if let Err(error) = schedule_in_batches() {
             tracing::debug!(%error, "librdkafka's threads are scheduled like any");
         }
-        config.create_with_context(Context { state: Arc::clone(state) })
+        config.create_with_context(context)
     };
     let created = std::thread::scope(|scope| scope.spawn(create).join());
     created.unwrap_or_else(|_| Err(KafkaError::ClientCreation("its thread panicked".into())))
 }
 
 /// Purges what a producer still holds, so that every slot gets its report before the producer is dropped.
-fn discard(client: &ThreadedProducer<Context>) {
+fn purge(client: &BaseProducer<Context>) {
     client.purge(PurgeConfig::default().queue().inflight());
     if let Err(error) = client.flush(Duration::from_secs(1)) {
         tracing::error!(%error, "records left without a report");
     }
 }
 
+/// What to call when a librdkafka producer has met an error that it does not recover from.
+pub(super) type Failed = Arc<dyn Fn() + Send + Sync>;
+
 pub(super) struct Context {
-    state: Arc<State>,
+    fatal: AtomicBool,
+    failed: Failed,
 }
 
 impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
-            self.state.fatal.store(true, Ordering::Release);
-            self.state.notify();
+            self.fatal.store(true, Ordering::Release);
+            (self.failed)();
         }
         tracing::warn!(%error, reason, "kafka");
     }

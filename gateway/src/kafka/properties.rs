@@ -45,7 +45,9 @@ pub const RESERVED: &[(&str, &str)] = &[
 pub(super) const EVERY_CLIENT: &[(&str, &str)] = &[
     ("client.id", "weir"),
     ("socket.timeout.ms", "6000"),
-    ("statistics.interval.ms", "5000"),
+    // Nobody reads librdkafka's statistics, and keeping them costs a lock and a histogram for each record.
+    ("statistics.interval.ms", "0"),
+    ("enable.metrics.push", "false"),
     // Auto-creation would make a topic with the broker's defaults, weak ones mostly.
     ("allow.auto.create.topics", "false"),
 ];

@@ -3,20 +3,23 @@
 
 #![expect(unsafe_code, reason = "FFI calls on pointers that rdkafka owns and keeps alive for the call")]
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_void};
 use std::fmt;
 use std::io;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::BorrowedMessage;
-use rdkafka::producer::{Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseProducer, Producer as _, ProducerContext};
 use rdkafka::util::IntoOpaque as _;
 use rdkafka_sys as sys;
 use rdkafka_sys::rd_kafka_msg_status_t as Status;
 use rdkafka_sys::rd_kafka_vtype_t as Field;
+use tokio::sync::Notify;
 
+use super::delivery::Slot;
 use super::producer::Outgoing;
 
 /// Whether a record that was reported on may be in the log.
@@ -46,7 +49,7 @@ pub fn persistence(message: &BorrowedMessage<'_>) -> Persistence {
 pub struct TopicHandle<C: ProducerContext + 'static> {
     topic: NonNull<sys::rd_kafka_topic_t>,
     /// What the topic belongs to; dropped after it.
-    producer: Arc<ThreadedProducer<C>>,
+    producer: Arc<BaseProducer<C>>,
 }
 
 // SAFETY: librdkafka's topics may be used from any thread; they are reference-counted under its own locks.
@@ -56,7 +59,7 @@ unsafe impl<C: ProducerContext + 'static> Sync for TopicHandle<C> {}
 
 impl<C: ProducerContext + 'static> TopicHandle<C> {
     /// `rd_kafka_topic_new` with the producer's settings; `None` if librdkafka does not take the name.
-    pub fn new(producer: &Arc<ThreadedProducer<C>>, name: &CStr) -> Option<Self> {
+    pub fn new(producer: &Arc<BaseProducer<C>>, name: &CStr) -> Option<Self> {
         // SAFETY: both pointers live through the call, and librdkafka copies the name.
         let topic = unsafe {
             sys::rd_kafka_topic_new(producer.client().native_ptr(), name.as_ptr(), ptr::null_mut())
@@ -78,21 +81,82 @@ impl<C: ProducerContext + 'static> fmt::Debug for TopicHandle<C> {
     }
 }
 
-/// `rd_kafka_producev`: copies a record into librdkafka's queue without waiting. rdkafka's own `send` allocates
-/// a C string for the topic and for each header, which is half the allocations of an event.
+/// The queue in which a producer's delivery reports, errors and logs wait to be taken (`rd_kafka_queue_t`).
+pub struct Reports<C: ProducerContext + 'static> {
+    queue: NonNull<sys::rd_kafka_queue_t>,
+    /// Rung by librdkafka's threads; outlives the queue's knowledge of it.
+    _bell: Arc<Notify>,
+    /// What the queue belongs to; dropped after it.
+    producer: Arc<BaseProducer<C>>,
+}
+
+// SAFETY: librdkafka's queues may be used from any thread; they are locked and reference-counted.
+unsafe impl<C: ProducerContext + 'static> Send for Reports<C> {}
+// SAFETY: as above.
+unsafe impl<C: ProducerContext + 'static> Sync for Reports<C> {}
+
+impl<C: ProducerContext + 'static> Reports<C> {
+    /// `rd_kafka_queue_get_main` with `rd_kafka_queue_cb_event_enable`: the bell rings whenever the queue was empty
+    /// and is no longer, so who hears it has to empty the queue. It has rung once already.
+    pub fn new(producer: &Arc<BaseProducer<C>>, bell: &Arc<Notify>) -> Self {
+        // SAFETY: the producer lives, so it has a main queue. The callback's argument is kept alive beside the
+        // queue, and `drop` takes it back first; librdkafka calls it under the queue's lock, as it takes it back.
+        let queue = unsafe {
+            let queue = sys::rd_kafka_queue_get_main(producer.client().native_ptr());
+            sys::rd_kafka_queue_cb_event_enable(queue, Some(ring), Arc::as_ptr(bell).cast_mut().cast());
+            NonNull::new(queue).expect("a producer has a main queue")
+        };
+        bell.notify_one();
+        Reports { queue, _bell: Arc::clone(bell), producer: Arc::clone(producer) }
+    }
+
+    /// `rd_kafka_queue_length`: whether there is something to take.
+    pub fn waiting(&self) -> bool {
+        // SAFETY: the queue is ours until `drop`.
+        unsafe { sys::rd_kafka_queue_length(self.queue.as_ptr()) > 0 }
+    }
+
+    /// Takes one batch: calls the producer's context for each of its reports.
+    pub fn take_batch(&self) {
+        self.producer.poll(Duration::ZERO);
+    }
+}
+
+impl<C: ProducerContext + 'static> Drop for Reports<C> {
+    fn drop(&mut self) {
+        // SAFETY: the reference is the one that `new` got, and its producer is still there.
+        unsafe {
+            sys::rd_kafka_queue_cb_event_enable(self.queue.as_ptr(), None, ptr::null_mut());
+            sys::rd_kafka_queue_destroy(self.queue.as_ptr());
+        }
+    }
+}
+
+/// Called by librdkafka's threads.
+unsafe extern "C" fn ring(_: *mut sys::rd_kafka_t, bell: *mut c_void) {
+    // SAFETY: `bell` is the pointer that `Reports::new` registered, and alive until its `drop`.
+    let bell: &Notify = unsafe { &*bell.cast() };
+    bell.notify_one();
+}
+
+/// `rd_kafka_producev`: puts a record into librdkafka's queue without waiting. rdkafka's own `send` allocates a C
+/// string for the topic and for each header, which is half the allocations of an event, and copies the value.
 ///
-/// The opaque comes back with the delivery report, or from here if librdkafka does not take the record.
-pub fn produce<C: ProducerContext + 'static>(
+/// The slot comes back with the delivery report, or from here if librdkafka does not take the record.
+pub fn produce<C: ProducerContext<DeliveryOpaque = Box<Slot>> + 'static>(
     topic: &TopicHandle<C>,
     record: &Outgoing<'_>,
-    opaque: C::DeliveryOpaque,
-) -> Result<(), (RDKafkaErrorCode, C::DeliveryOpaque)> {
+    slot: Box<Slot>,
+) -> Result<(), (RDKafkaErrorCode, Box<Slot>)> {
     let key = record.key.map(str::as_bytes);
-    let opaque = opaque.into_ptr();
+    let copy = if slot.keeps(record.value) { 0 } else { sys::RD_KAFKA_MSG_F_COPY };
+    let slot = slot.into_ptr();
     // SAFETY: the topic belongs to the producer beside it. Every other pointer is that of a live slice beside
-    // its length, and librdkafka copies what it points at before it returns; the argument types are those that
-    // `rdkafka.h` lists for each field. The headers are librdkafka's once it took the record, and ours to free
-    // if not; the same holds for the opaque, which was made by the `into_ptr` that belongs to this `from_ptr`.
+    // its length, and librdkafka copies what it points at before it returns, but for the value unless it is told
+    // to: then the slot keeps the value's bytes, and librdkafka holds the slot until it is done with the record.
+    // The argument types are those that `rdkafka.h` lists for each field. The headers are librdkafka's once it
+    // took the record, and ours to free if not; the same holds for the slot, which was made by the `into_ptr`
+    // that belongs to this `from_ptr`.
     unsafe {
         let headers = sys::rd_kafka_headers_new(record.headers.len());
         for (name, value) in record.headers {
@@ -111,7 +175,7 @@ pub fn produce<C: ProducerContext + 'static>(
             Field::RD_KAFKA_VTYPE_PARTITION,
             record.partition,
             Field::RD_KAFKA_VTYPE_MSGFLAGS,
-            sys::RD_KAFKA_MSG_F_COPY,
+            copy,
             Field::RD_KAFKA_VTYPE_VALUE,
             record.value.as_ptr(),
             record.value.len(),
@@ -119,7 +183,7 @@ pub fn produce<C: ProducerContext + 'static>(
             key.map_or(ptr::null(), <[u8]>::as_ptr),
             key.map_or(0, <[u8]>::len),
             Field::RD_KAFKA_VTYPE_OPAQUE,
-            opaque,
+            slot,
             Field::RD_KAFKA_VTYPE_TIMESTAMP,
             record.time_ms,
             Field::RD_KAFKA_VTYPE_HEADERS,
@@ -130,7 +194,7 @@ pub fn produce<C: ProducerContext + 'static>(
             return Ok(());
         }
         sys::rd_kafka_headers_destroy(headers);
-        Err((error.into(), C::DeliveryOpaque::from_ptr(opaque)))
+        Err((error.into(), Box::from_ptr(slot)))
     }
 }
 

@@ -12,7 +12,7 @@ use super::outcome::advice;
 use super::{Common, Draft, Drafts, Ending, Receipt, Request, Shape, Shared};
 use crate::event::{Event, Headers, Parser, RawEvent};
 use crate::kafka::delivery::Delivery;
-use crate::kafka::producer::{Outgoing, Sender};
+use crate::kafka::producer::{Outgoing, Producer, Sender, Topic};
 use crate::metrics::{RouteMetrics, Stage};
 use crate::plugin::WorkerChains;
 use crate::problem::{Code, Problem};
@@ -32,6 +32,7 @@ pub(super) struct Job<'r> {
     pub(super) headers: &'r Headers,
     pub(super) time: SystemTime,
     pub(super) delivery: &'r Arc<Delivery>,
+    pub(super) producer: &'r Producer,
     pub(super) metrics: &'r RouteMetrics,
 }
 
@@ -82,13 +83,7 @@ impl Bench {
     }
 
     /// Takes one chunk as far as it goes without Kafka's word; adds one draft for each of its events.
-    pub(super) fn work<'r>(
-        &mut self,
-        shared: &Shared,
-        job: &Job<'r>,
-        chunk: &[RawEvent<'r>],
-        drafts: &mut Drafts,
-    ) {
+    pub(super) fn work<'r>(&mut self, job: &Job<'r>, chunk: &[RawEvent<'r>], drafts: &mut Drafts) {
         let arena = mem::take(&mut self.arena);
         let started = Instant::now();
         let mut steps: Vec<Step<'_>> = chunk.iter().map(|raw| self.check(&arena, job, *raw)).collect();
@@ -98,7 +93,8 @@ impl Bench {
             super::plugins::run(self, &arena, job, &mut steps);
             job.metrics.took(Stage::Plugin, checked.elapsed());
         }
-        let exit = Exit::new(shared, job, &self.chains.seen_by(&job.route.name).header);
+        let sender = job.producer.sender();
+        let exit = Exit::new(job, &self.chains.seen_by(&job.route.name).header, &sender);
         for step in steps {
             let draft = match step {
                 Ok(passing) => exit.hand_over(&arena, &passing, drafts.list.len(), &mut drafts.common),
@@ -127,26 +123,29 @@ impl Bench {
     }
 }
 
-/// The way out of a chunk: to Kafka, by a producer looked up once.
+/// The way out of a chunk: to Kafka, by a producer and a topic looked up once.
 struct Exit<'j, 'r> {
     job: &'j Job<'r>,
     plugins: &'j str,
     time_ms: i64,
-    sender: Sender,
+    sender: &'j Sender,
+    /// The route's own topic.
+    topic: Result<&'j Topic, Code>,
 }
 
 impl<'j, 'r> Exit<'j, 'r> {
-    fn new(shared: &Shared, job: &'j Job<'r>, plugins: &'j str) -> Self {
+    fn new(job: &'j Job<'r>, plugins: &'j str, sender: &'j Sender) -> Self {
         let time_ms = job
             .time
             .duration_since(UNIX_EPOCH)
             .map_or(0, |time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
-        Exit { job, plugins, time_ms, sender: shared.producer.sender() }
+        Exit { job, plugins, time_ms, sender, topic: sender.topic(&job.route.topic) }
     }
 
     fn hand_over(&self, arena: &Bump, passing: &Passing<'_>, index: usize, common: &mut Common) -> Draft {
         let record = Record::new(arena, self.job.route, &passing.event, &passing.edits, self.plugins);
-        let topic = match self.sender.topic(record.topic) {
+        let own = Arc::ptr_eq(record.topic, &self.job.route.topic);
+        let topic = match if own { self.topic } else { self.sender.topic(record.topic) } {
             Ok(topic) => topic,
             Err(code) => return refused(Problem::new(code, advice(code))),
         };

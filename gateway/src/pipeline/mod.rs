@@ -25,8 +25,9 @@ use self::outcome::{InFlight, by_report};
 use crate::event::budget::{EVENT_OVERHEAD_BYTES, Permit};
 use crate::event::frame::{Framing, frame};
 use crate::event::{Headers, Limits, Parser, RawEvent};
-use crate::kafka::delivery::{Completions, Delivery};
+use crate::kafka::delivery::Delivery;
 use crate::kafka::producer::Producer;
+use crate::kafka::producers::Producers;
 use crate::metrics::{Metrics, RouteMetrics, Stage};
 use crate::plugin::Chains;
 use crate::problem::{Code, Problem};
@@ -48,8 +49,8 @@ pub struct Shared {
     pub schemas: Schemas,
     /// Each route's plugins.
     pub chains: Chains,
-    /// The way to Kafka.
-    pub producer: Arc<Producer>,
+    /// The ways to Kafka, one for each worker.
+    pub producers: Arc<Producers>,
     /// By route name; `none` for events that no route takes.
     pub metrics: HashMap<Arc<str>, Arc<RouteMetrics>>,
     /// Bounds on an event.
@@ -131,7 +132,7 @@ pub struct Answer {
 pub struct Worker {
     shared: Arc<Shared>,
     bench: RefCell<Bench>,
-    completions: Arc<Completions>,
+    producer: Arc<Producer>,
     running: Arc<AtomicUsize>,
     idle: Notify,
 }
@@ -140,7 +141,8 @@ impl Worker {
     /// A worker for the thread that calls this. It keeps `running` at the number of its unanswered requests.
     pub fn new(shared: Arc<Shared>, running: Arc<AtomicUsize>) -> Rc<Self> {
         let bench = RefCell::new(Bench::new(&shared));
-        Rc::new(Worker { shared, bench, completions: Completions::new(), running, idle: Notify::new() })
+        let producer = shared.producers.claim();
+        Rc::new(Worker { shared, bench, producer, running, idle: Notify::new() })
     }
 
     /// The route of a path's last part.
@@ -158,8 +160,8 @@ impl Worker {
     }
 
     /// Runs beside the requests for as long as the worker lives: wakes those that Kafka has answered.
-    pub async fn drain(&self) {
-        self.completions.drain().await;
+    pub async fn settle_reports(&self) {
+        self.producer.settle_reports().await;
     }
 
     /// Waits until no request is running, or until the limit.
@@ -186,7 +188,7 @@ impl Worker {
             let detail = "too many bytes in flight; try again in a moment";
             return Err(in_flight.refuse(Problem::new(Code::Overloaded, detail)));
         }
-        let delivery = Delivery::new(events.len(), Arc::clone(&self.completions), Some(request.permit));
+        let delivery = Delivery::new(events.len(), request.body.clone(), Some(request.permit));
         let registry = self.shared.schemas.current();
         let job = Job {
             route: &route,
@@ -196,6 +198,7 @@ impl Worker {
             headers: &request.headers,
             time: SystemTime::now(),
             delivery: &delivery,
+            producer: &self.producer,
             metrics: in_flight.metrics(),
         };
         let mut drafts = Drafts { list: Vec::with_capacity(events.len()), common: Common::default() };
@@ -203,7 +206,7 @@ impl Worker {
             if !drafts.list.is_empty() {
                 tokio::task::yield_now().await;
             }
-            self.bench.borrow_mut().work(&self.shared, &job, chunk, &mut drafts);
+            self.bench.borrow_mut().work(&job, chunk, &mut drafts);
         }
         let handed_over = Instant::now();
         let explained = explain(&drafts.list, self.shared.limits).await;

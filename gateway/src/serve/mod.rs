@@ -113,7 +113,7 @@ async fn serve(
     };
     let lookups = http::recent::router(recent.clone());
     let edge = edges(&shared, &budget, &metrics, limits, lookups);
-    let workers = Workers::start(worker_count(config), limits, &stopped, edge);
+    let workers = Workers::start(config.worker_count(), limits, &stopped, edge);
     let workers = Arc::new(workers.map_err(ServeError::system("the workers cannot start"))?);
     let stopping = Arc::new(AtomicBool::new(false));
     let admin = admin_router(&metrics, &workers, &shared, &budget, &stopping, (recent.clone(), warm));
@@ -134,11 +134,11 @@ async fn serve(
     stop.send_replace(true);
     drop(accepting.await);
     let finished = tokio::task::spawn_blocking({
-        let producer = Arc::clone(&shared.producer);
+        let producers = Arc::clone(&shared.producers);
         let timeout = Duration::from_millis(config.limits.shutdown_timeout_ms / 2);
         move || {
             workers.close();
-            producer.stop(timeout);
+            producers.stop(timeout);
         }
     });
     drop(finished.await);
@@ -161,13 +161,6 @@ fn http_limits(config: &Config) -> Limits {
         body_timeout_ms: limits.body_timeout_ms,
         idle_timeout_ms: limits.idle_timeout_ms,
         shutdown_timeout_ms: limits.shutdown_timeout_ms,
-    }
-}
-
-fn worker_count(config: &Config) -> usize {
-    match config.workers {
-        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-        count => count,
     }
 }
 
@@ -212,7 +205,7 @@ fn admin_router(
         move || {
             let reasons = [
                 (stopping.load(Ordering::Acquire), "stopping"),
-                (!shared.producer.ready(), "Kafka has not described every topic of the routes"),
+                (!shared.producers.ready(), "Kafka has not described every topic of the routes"),
                 (warm.as_ref().is_some_and(|warm| !*warm.borrow()), "the read model is not warm yet"),
             ];
             reasons.iter().filter(|(holds, _)| *holds).map(|(_, reason)| (*reason).to_owned()).collect()

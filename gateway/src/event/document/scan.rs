@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use super::blocks::{BLOCK, Brackets, Scanner};
 use super::pointer::{Pointer, Token};
 use super::{Limits, ParseError};
 use crate::event::text::quote_or_escape;
@@ -199,22 +200,26 @@ fn skip_value(bytes: &[u8], at: usize) -> Result<usize, usize> {
 }
 
 fn skip_container(bytes: &[u8], start: usize) -> Result<usize, usize> {
-    let (mut at, mut depth, mut deepest) = (start, 0_usize, 0_usize);
-    while let Some(&byte) = bytes.get(at) {
-        at += 1;
-        match byte {
-            b'"' => at = skip_string(bytes, at - 1).ok_or(deepest)?,
-            b'{' | b'[' => {
+    let (mut scanner, mut depth, mut deepest) = (Scanner::default(), 0_usize, 0_usize);
+    let (blocks, rest) = bytes[start..].as_chunks::<BLOCK>();
+    let mut last = [b' '; BLOCK];
+    last[..rest.len()].copy_from_slice(rest);
+    for (index, block) in blocks.iter().chain([&last]).enumerate() {
+        let Brackets { opens, closes } = scanner.next(block);
+        let mut brackets = opens | closes;
+        while brackets != 0 {
+            let bit = brackets & brackets.wrapping_neg();
+            brackets ^= bit;
+            if opens & bit != 0 {
                 depth += 1;
                 deepest = deepest.max(depth);
-            }
-            b'}' | b']' => {
+            } else {
+                // The first bracket opens, so there is one to close.
                 depth -= 1;
                 if depth == 0 {
-                    return Ok(at);
+                    return Ok(start + index * BLOCK + bit.trailing_zeros() as usize + 1);
                 }
             }
-            _ => {}
         }
     }
     Err(deepest)

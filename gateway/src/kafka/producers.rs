@@ -1,0 +1,162 @@
+//! The producers of this process, one for each worker, and the thread that keeps them: it asks Kafka for the
+//! topics' partitions and replaces a producer that died. No record passes through here.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rdkafka::config::ClientConfig;
+use rdkafka::error::{KafkaError, KafkaResult};
+
+use super::producer::{Failed, Producer};
+
+/// How often partition counts are asked for again, and how long to wait for a Kafka that did not answer.
+const METADATA_INTERVAL: Duration = Duration::from_secs(10);
+const METADATA_RETRY: Duration = Duration::from_millis(250);
+const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// All producers of this process.
+#[derive(Debug)]
+pub struct Producers {
+    shared: Arc<Shared>,
+    claimed: AtomicUsize,
+    keeper: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Shared {
+    config: ClientConfig,
+    topics: Vec<Arc<str>>,
+    producers: Vec<Arc<Producer>>,
+    failed: Failed,
+    state: Arc<State>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("topics", &self.topics).finish_non_exhaustive()
+    }
+}
+
+/// What the keeper thread is told.
+#[derive(Debug, Default)]
+struct State {
+    failed: AtomicBool,
+    stopping: AtomicBool,
+    wake: (Mutex<()>, Condvar),
+}
+
+impl Producers {
+    /// Starts `count` producers for these topics; Kafka need not be there yet. Fails on a setting that librdkafka
+    /// refuses.
+    pub fn start(config: ClientConfig, topics: Vec<Arc<str>>, count: usize) -> KafkaResult<Self> {
+        let state = Arc::new(State::default());
+        let failed: Failed = Arc::new({
+            let state = Arc::clone(&state);
+            move || state.set(&state.failed)
+        });
+        let producers = (0..count.max(1)).map(|_| Ok(Arc::new(Producer::new(&config, &failed)?)));
+        let producers = producers.collect::<KafkaResult<_>>()?;
+        let shared = Arc::new(Shared { config, topics, producers, failed, state });
+        let keeper = std::thread::Builder::new().name("kafka-keeper".into()).spawn({
+            let shared = Arc::clone(&shared);
+            move || shared.keep()
+        });
+        let keeper = keeper.map_err(|error| KafkaError::ClientCreation(error.to_string()))?;
+        Ok(Producers { shared, claimed: AtomicUsize::new(0), keeper: Mutex::new(Some(keeper)) })
+    }
+
+    /// The next producer, for a worker that will settle its reports.
+    pub fn claim(&self) -> Arc<Producer> {
+        let claimed = self.claimed.fetch_add(1, Ordering::Relaxed);
+        Arc::clone(&self.shared.producers[claimed % self.shared.producers.len()])
+    }
+
+    /// Whether every topic's partitions are known, which is whether Kafka was reached.
+    pub fn ready(&self) -> bool {
+        self.shared.producers.iter().all(|producer| producer.knows(&self.shared.topics))
+    }
+
+    /// Waits until everything is reported on, then gives up on the rest: their slots are settled as what
+    /// librdkafka knows of them. Ends the keeper's thread.
+    pub fn stop(&self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        self.shared.state.set(&self.shared.state.stopping);
+        for producer in &self.shared.producers {
+            producer.flush(deadline.saturating_duration_since(Instant::now()));
+        }
+        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if keeper.is_some_and(|keeper| keeper.join().is_err()) {
+            tracing::error!("the producers' keeper thread panicked");
+        }
+    }
+}
+
+impl State {
+    fn set(&self, flag: &AtomicBool) {
+        flag.store(true, Ordering::Release);
+        drop(self.wake.0.lock().unwrap_or_else(PoisonError::into_inner));
+        self.wake.1.notify_all();
+    }
+
+    fn urgent(&self) -> bool {
+        self.stopping.load(Ordering::Acquire) || self.failed.load(Ordering::Acquire)
+    }
+
+    fn wait(&self, timeout: Duration) {
+        let guard = self.wake.0.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.wake.1.wait_timeout_while(guard, timeout, |()| !self.urgent()));
+    }
+}
+
+impl Shared {
+    fn keep(&self) {
+        let mut partitions = HashMap::new();
+        while !self.state.stopping.load(Ordering::Acquire) {
+            if self.state.failed.swap(false, Ordering::AcqRel) {
+                self.replace_failed();
+            }
+            let answered = self.ask(&mut partitions);
+            self.producers.iter().for_each(|producer| producer.describe(&partitions));
+            let complete = answered && self.topics.iter().all(|topic| partitions.get(topic) > Some(&0));
+            self.state.wait(if complete { METADATA_INTERVAL } else { METADATA_RETRY });
+        }
+    }
+
+    fn replace_failed(&self) {
+        tracing::error!("a Kafka producer met a fatal error and is replaced");
+        for producer in &self.producers {
+            if let Err(error) = producer.replace_if_failed(&self.config, &self.failed) {
+                tracing::error!(%error, "no new Kafka producer");
+                self.state.failed.store(true, Ordering::Release);
+            }
+        }
+    }
+
+    /// Asks for every topic's partition count; whether Kafka answered for each.
+    fn ask(&self, partitions: &mut HashMap<Arc<str>, i32>) -> bool {
+        let started = Instant::now();
+        let mut answered = true;
+        for topic in &self.topics {
+            if self.state.urgent() || started.elapsed() > 4 * METADATA_TIMEOUT {
+                return false;
+            }
+            match self.producers[0].metadata(topic, METADATA_TIMEOUT) {
+                Ok(metadata) => {
+                    let described = metadata.topics().iter().find(|described| described.name() == &**topic);
+                    let count = described.map_or(0, |described| described.partitions().len());
+                    let count = i32::try_from(count).unwrap_or(i32::MAX);
+                    if partitions.insert(Arc::clone(topic), count) != Some(count) {
+                        tracing::info!(%topic, partitions = count, "topic");
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%topic, %error, "no metadata from Kafka");
+                    answered = false;
+                }
+            }
+        }
+        answered
+    }
+}
