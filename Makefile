@@ -24,7 +24,8 @@ check: toolchain ## formatting, lints, documentation, dependencies
 	sh deploy/deny.sh
 
 bench: plugins services ## measure the gateway beside the textbook one, results in target/bench
-	cargo run --release --workspace --bin bench -- $(ARGS)
+	cargo build --release --workspace --bins
+	$(TARGET)/release/bench $(ARGS)
 
 build: toolchain ## the gateway, in release mode
 	cargo build --release -p weir

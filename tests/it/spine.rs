@@ -139,13 +139,12 @@ async fn answer(response: reqwest::Response) -> Answer {
 pub(crate) fn java_partition(key: &[u8], partitions: i32) -> i32 {
     const M: u32 = 0x5bd1_e995;
     let mut hash = 0x9747_b28c_u32 ^ u32::try_from(key.len()).unwrap();
-    let mut words = key.chunks_exact(4);
-    for word in &mut words {
-        let mut k = u32::from_le_bytes(word.try_into().unwrap()).wrapping_mul(M);
+    let (words, rest) = key.as_chunks();
+    for word in words {
+        let mut k = u32::from_le_bytes(*word).wrapping_mul(M);
         k ^= k >> 24;
         hash = hash.wrapping_mul(M) ^ k.wrapping_mul(M);
     }
-    let rest = words.remainder();
     for (index, byte) in rest.iter().enumerate() {
         hash ^= u32::from(*byte) << (8 * index);
     }

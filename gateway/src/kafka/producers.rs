@@ -16,6 +16,8 @@ use super::producer::{Failed, Producer};
 const METADATA_INTERVAL: Duration = Duration::from_secs(10);
 const METADATA_RETRY: Duration = Duration::from_millis(250);
 const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
+/// What each producer gets at the end to hand over the reports it has, when the others took all the time.
+const FLUSH_TIMEOUT_MIN: Duration = Duration::from_millis(100);
 
 /// All producers of this process.
 #[derive(Debug)]
@@ -84,7 +86,7 @@ impl Producers {
         let deadline = Instant::now() + timeout;
         self.shared.state.set(&self.shared.state.stopping);
         for producer in &self.shared.producers {
-            producer.flush(deadline.saturating_duration_since(Instant::now()));
+            producer.flush(deadline.saturating_duration_since(Instant::now()).max(FLUSH_TIMEOUT_MIN));
         }
         let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
         if keeper.is_some_and(|keeper| keeper.join().is_err()) {
@@ -158,5 +160,67 @@ impl Shared {
             }
         }
         answered
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use rdkafka::mocking::MockCluster;
+    use rdkafka_sys::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+    use super::*;
+    use crate::kafka::delivery::{Delivery, Report};
+    use crate::kafka::producer::Outgoing;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    async fn send(producer: &Producer) -> Report {
+        let delivery = Delivery::new(1, Bytes::new(), None);
+        let record = Outgoing { partition: 0, key: None, headers: &[], value: b"1", time_ms: 0 };
+        match producer.sender().topic("t") {
+            Ok(topic) => topic.enqueue(&record, delivery.slot(0)),
+            Err(code) => return Report::NotStored(code),
+        }
+        delivery.settled().await;
+        delivery.report(0)
+    }
+
+    /// Sends until a record is stored; how the others ended.
+    async fn until_stored(producer: &Producer) -> Vec<Report> {
+        let mut before = Vec::new();
+        let sending = async {
+            loop {
+                match send(producer).await {
+                    Report::Stored(Some(_)) => return,
+                    other => before.push(other),
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, sending).await.expect("a record is stored");
+        before
+    }
+
+    #[tokio::test]
+    async fn a_producer_that_met_a_fatal_error_is_replaced() {
+        let kafka = MockCluster::new(1).expect("a mock cluster");
+        kafka.create_topic("t", 1, 1).expect("a topic");
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", kafka.bootstrap_servers()).set("enable.idempotence", "true");
+        let producers = Producers::start(config, vec!["t".into()], 1).expect("a producer");
+        let producer = producers.claim();
+        let settling = tokio::spawn({
+            let producer = Arc::clone(&producer);
+            async move { producer.settle_reports().await }
+        });
+        until_stored(&producer).await;
+        // The first batch in flight out of order: librdkafka can only have lost count, and gives up for good.
+        let lost_count = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
+        kafka.request_errors(RDKafkaApiKey::Produce, &[lost_count]);
+        assert!(!matches!(send(&producer).await, Report::Stored(_)));
+        until_stored(&producer).await;
+        settling.abort();
+        producers.stop(PATIENCE);
     }
 }

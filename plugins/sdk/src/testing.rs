@@ -106,7 +106,7 @@ impl Case {
         let answer = judge(&plugin, columns.events());
         let mut reason = String::new();
         let mut ops = Vec::new();
-        for row in answer.ops.chunks_exact(6) {
+        for row in answer.ops.as_chunks::<6>().0 {
             let values = if row[1] >> 31 == 1 { &arena } else { &answer.arena };
             let name = text(&answer.arena, row[2], row[3]);
             let value = slice(values, row[4], row[5]);

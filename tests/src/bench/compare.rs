@@ -159,7 +159,7 @@ pub fn plan(cell: &Cell, target: SocketAddr, effort: Effort, first_event: u64) -
         shape: cell.shape,
         events_per_s: cell.events_per_s,
         connections: cell.connections,
-        warm_up: Duration::from_secs(1),
+        warm_up: Duration::from_millis(500),
         window: Duration::from_secs(effort.window_s),
         first_event,
     }
