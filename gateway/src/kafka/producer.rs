@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
@@ -87,8 +86,8 @@ impl std::fmt::Debug for Producer {
 }
 
 impl Producer {
-    /// Makes a producer; Kafka need not be there yet. `failed` is called, on any thread, when librdkafka has given
-    /// up for good. Fails on a setting that librdkafka refuses.
+    /// Makes a producer; Kafka need not be there yet. `failed` is called, on any thread, when librdkafka reports an
+    /// error. Fails on a setting that librdkafka refuses.
     pub(super) fn new(config: &ClientConfig, failed: &Failed) -> KafkaResult<Self> {
         let bell = Arc::new(Notify::new());
         let current = Current::new(config, failed, &bell)?;
@@ -144,15 +143,14 @@ impl Producer {
     }
 
     /// A fatal error ends a librdkafka producer for good: goes on with a new one, which knows no topics yet, and
-    /// settles what the old one held. Does nothing to a producer that is well.
-    pub(super) fn replace_if_failed(&self, config: &ClientConfig, failed: &Failed) -> KafkaResult<()> {
-        if !self.client().context().fatal.load(Ordering::Acquire) {
-            return Ok(());
-        }
+    /// settles what the old one held. Does nothing to a producer that is well; whether it did something.
+    pub(super) fn replace_if_failed(&self, config: &ClientConfig, failed: &Failed) -> KafkaResult<bool> {
+        let Some((error, reason)) = self.client().client().fatal_error() else { return Ok(false) };
+        tracing::error!(%error, reason, "a Kafka producer met a fatal error and is replaced");
         let new = Current::new(config, failed, &self.bell)?;
         let old = self.current.swap(Arc::new(new));
         purge(&old.client);
-        Ok(())
+        Ok(true)
     }
 
     /// Waits until everything is reported on, then gives up on the rest: their slots are settled as what
@@ -205,7 +203,7 @@ impl Sender {
 /// goes to and fro between them with every record batch and every report, unless they wait for its pauses: then
 /// they do more at once (-10 % CPU per event on one core).
 fn create(config: &ClientConfig, failed: &Failed) -> KafkaResult<BaseProducer<Context>> {
-    let context = Context { fatal: AtomicBool::new(false), failed: Arc::clone(failed) };
+    let context = Context { failed: Arc::clone(failed) };
     let create = || {
         if let Err(error) = schedule_in_batches() {
             tracing::debug!(%error, "librdkafka's threads are scheduled like any");
@@ -224,21 +222,18 @@ fn purge(client: &BaseProducer<Context>) {
     }
 }
 
-/// What to call when a librdkafka producer has met an error that it does not recover from.
+/// What to call when a librdkafka producer has met an error. That it is a fatal one is not told with it: the event
+/// carries the error's own code, so the client has to be asked.
 pub(super) type Failed = Arc<dyn Fn() + Send + Sync>;
 
 pub(super) struct Context {
-    fatal: AtomicBool,
     failed: Failed,
 }
 
 impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
-            self.fatal.store(true, Ordering::Release);
-            (self.failed)();
-        }
         tracing::warn!(%error, reason, "kafka");
+        (self.failed)();
     }
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {

@@ -44,6 +44,7 @@ impl std::fmt::Debug for Shared {
 /// What the keeper thread is told.
 #[derive(Debug, Default)]
 struct State {
+    /// A producer reported an error; whether it is fatal is still to be asked.
     failed: AtomicBool,
     stopping: AtomicBool,
     wake: (Mutex<()>, Condvar),
@@ -115,25 +116,29 @@ impl State {
 impl Shared {
     fn keep(&self) {
         let mut partitions = HashMap::new();
+        let mut due = Instant::now();
         while !self.state.stopping.load(Ordering::Acquire) {
-            if self.state.failed.swap(false, Ordering::AcqRel) {
-                self.replace_failed();
+            self.state.failed.store(false, Ordering::Release);
+            let replaced = self.replace_failed();
+            if replaced != Ok(false) || due <= Instant::now() {
+                let answered = self.ask(&mut partitions);
+                self.producers.iter().for_each(|producer| producer.describe(&partitions));
+                let complete = answered && self.topics.iter().all(|topic| partitions.get(topic) > Some(&0));
+                let well = complete && replaced.is_ok();
+                due = Instant::now() + if well { METADATA_INTERVAL } else { METADATA_RETRY };
             }
-            let answered = self.ask(&mut partitions);
-            self.producers.iter().for_each(|producer| producer.describe(&partitions));
-            let complete = answered && self.topics.iter().all(|topic| partitions.get(topic) > Some(&0));
-            self.state.wait(if complete { METADATA_INTERVAL } else { METADATA_RETRY });
+            self.state.wait(due.saturating_duration_since(Instant::now()));
         }
     }
 
-    fn replace_failed(&self) {
-        tracing::error!("a Kafka producer met a fatal error and is replaced");
+    /// Whether there was a producer to replace.
+    fn replace_failed(&self) -> KafkaResult<bool> {
+        let mut replaced = false;
         for producer in &self.producers {
-            if let Err(error) = producer.replace_if_failed(&self.config, &self.failed) {
-                tracing::error!(%error, "no new Kafka producer");
-                self.state.failed.store(true, Ordering::Release);
-            }
+            let done = producer.replace_if_failed(&self.config, &self.failed);
+            replaced |= done.inspect_err(|error| tracing::error!(%error, "no new Kafka producer"))?;
         }
+        Ok(replaced)
     }
 
     /// Asks for every topic's partition count; whether Kafka answered for each.
@@ -141,7 +146,7 @@ impl Shared {
         let started = Instant::now();
         let mut answered = true;
         for topic in &self.topics {
-            if self.state.urgent() || started.elapsed() > 4 * METADATA_TIMEOUT {
+            if self.state.stopping.load(Ordering::Acquire) || started.elapsed() > 4 * METADATA_TIMEOUT {
                 return false;
             }
             match self.producers[0].metadata(topic, METADATA_TIMEOUT) {
