@@ -1,7 +1,9 @@
 //! What an answer means, at the edge: receipts, batches, refusals, and what of it is in Kafka afterwards.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use rdkafka::Message;
 use rdkafka::message::Headers as _;
 use serde_json::{Value, json};
@@ -108,6 +110,30 @@ async fn batches_answer_each_event_in_order() {
     assert_eq!((ndjson.status, codes), (207, vec![&Value::Null, &Value::Null, &json!("invalid-json")]));
     let stored = shared_kafka().await.records(&client.route).await.len();
     assert_eq!(stored, 150 + 2 + 2);
+}
+
+/// The values of large requests are not copied: Kafka's client reads them out of the bodies, to the last ack.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_requests_at_once_reach_kafka_byte_for_byte() {
+    let route = orders().await;
+    let client = route.start().await;
+    let sent: Vec<String> = (0..3_200).map(|number| order(number).to_string()).collect();
+    let bodies = sent.chunks(400).map(|orders| format!("[{}]", orders.join(" ,\n")));
+    let bodies: Vec<_> = bodies.inspect(|body| assert!(body.len() > 64 << 10)).collect();
+    let answers = join_all(bodies.into_iter().map(|body| client.event(body))).await;
+    let receipts = answers.iter().flat_map(|answer| answer.body["results"].as_array().unwrap());
+    let records = shared_kafka().await.records(&client.route).await;
+    let log: HashMap<_, _> = records
+        .iter()
+        .map(|record| ((record.partition().into(), record.offset()), record.payload().unwrap()))
+        .collect();
+    let stored = receipts.map(|receipt| {
+        let position: (i64, _) =
+            (receipt["partition"].as_i64().unwrap(), receipt["offset"].as_i64().unwrap());
+        log[&position]
+    });
+    assert!(stored.eq(sent.iter().map(String::as_bytes)));
+    assert_eq!(records.len(), sent.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]

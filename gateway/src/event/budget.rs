@@ -32,7 +32,8 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Takes the share of one event of a body of so many bytes: twice, because librdkafka copies.
+    /// Takes the share of one event of a body of so many bytes: twice, because
+    /// librdkafka copies what small bodies hold.
     pub fn permit(self: &Arc<Self>, body_bytes: usize) -> Option<Permit> {
         let bytes = body_bytes.saturating_mul(2).saturating_add(EVENT_OVERHEAD_BYTES);
         self.take(bytes).then(|| Permit { budget: Arc::clone(self), bytes })

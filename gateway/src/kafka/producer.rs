@@ -73,7 +73,6 @@ pub struct Producer {
 
 /// A librdkafka producer, and the topics as it knows them.
 struct Current {
-    client: Arc<BaseProducer<Context>>,
     reports: Arc<Reports<Context>>,
     /// `None`: Kafka says that there is no such topic.
     topics: HashMap<Arc<str>, Option<Arc<Topic>>>,
@@ -122,18 +121,17 @@ impl Producer {
 
     /// Takes over what Kafka says of the topics: their partition counts, 0 for one that it does not have.
     pub(super) fn describe(&self, partitions: &HashMap<Arc<str>, i32>) {
-        let Current { client, reports, topics } = &*self.current.load_full();
+        let Current { reports, topics } = &*self.current.load_full();
         let described = |(name, &partitions): (&Arc<str>, &i32)| {
             let known = topics.get(name).cloned().flatten();
             let known = known.filter(|topic| topic.partitions == partitions);
-            (Arc::clone(name), known.or_else(|| Topic::new(client, name, partitions).map(Arc::new)))
+            (
+                Arc::clone(name),
+                known.or_else(|| Topic::new(reports.producer(), name, partitions).map(Arc::new)),
+            )
         };
         let topics = partitions.iter().map(described).collect();
-        self.current.store(Arc::new(Current {
-            client: Arc::clone(client),
-            reports: Arc::clone(reports),
-            topics,
-        }));
+        self.current.store(Arc::new(Current { reports: Arc::clone(reports), topics }));
     }
 
     /// Whether Kafka has every one of these topics, as far as this producer was told.
@@ -149,7 +147,7 @@ impl Producer {
         tracing::error!(%error, reason, "a Kafka producer met a fatal error and is replaced");
         let new = Current::new(config, failed, &self.bell)?;
         let old = self.current.swap(Arc::new(new));
-        purge(&old.client);
+        purge(old.reports.producer());
         Ok(true)
     }
 
@@ -165,7 +163,7 @@ impl Producer {
     }
 
     fn client(&self) -> Arc<BaseProducer<Context>> {
-        Arc::clone(&self.current.load().client)
+        Arc::clone(self.current.load().reports.producer())
     }
 }
 
@@ -173,7 +171,7 @@ impl Current {
     fn new(config: &ClientConfig, failed: &Failed, bell: &Arc<Notify>) -> KafkaResult<Self> {
         let client = Arc::new(create(config, failed)?);
         let reports = Arc::new(Reports::new(&client, bell));
-        Ok(Current { client, reports, topics: HashMap::new() })
+        Ok(Current { reports, topics: HashMap::new() })
     }
 }
 

@@ -110,6 +110,11 @@ impl<C: ProducerContext + 'static> Reports<C> {
         Reports { queue, _bell: Arc::clone(bell), producer: Arc::clone(producer) }
     }
 
+    /// The producer whose reports these are.
+    pub fn producer(&self) -> &Arc<BaseProducer<C>> {
+        &self.producer
+    }
+
     /// `rd_kafka_queue_length`: whether there is something to take.
     pub fn waiting(&self) -> bool {
         // SAFETY: the queue is ours until `drop`.

@@ -12,7 +12,7 @@ use wasmtime::{Config, EngineWeak};
 /// The stack of a guest.
 const STACK_BYTES_MAX: usize = 512 << 10;
 /// How often a guest that runs is looked at.
-const TICK: Duration = Duration::from_millis(2);
+const TICK: Duration = Duration::from_millis(4);
 /// The same while no guest was called lately. Never longer: a guest may run on that was not scheduled for a while.
 pub(super) const SLOW_TICK: Duration = Duration::from_millis(50);
 /// So many ticks without a call, and the clock slows down.
