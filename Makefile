@@ -3,7 +3,7 @@
 CARGO_BIN := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 export PATH := $(CARGO_BIN):$(PATH)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
-GUESTS := -p entity-key -p redact -p rogue
+GUESTS := -p entity-key -p geo -p redact -p rogue
 
 .PHONY: help dev test check bench build plugins toolchain services
 

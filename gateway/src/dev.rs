@@ -48,8 +48,8 @@ impl Kafka {
 /// Runs `config` on a Kafka of its own until a signal.
 pub fn run(kafka: &Kafka, mut config: Config) -> Result<(), ServeError> {
     for route in &config.routes {
-        for topic in [&route.topic].into_iter().chain(&route.topics_allowed) {
-            let created = kafka.0.create_topic(topic, route.topic_settings.partitions, 1);
+        for topic in route.topics() {
+            let created = kafka.0.create_topic(&topic, route.topic_settings.partitions, 1);
             created.map_err(|error| ServeError::Config(format!("topic {topic}: {error}")))?;
         }
     }

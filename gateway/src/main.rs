@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         Ok(Command::Validate(args)) => commands::validate::run(&args),
         Ok(Command::Topics(args)) => commands::topics::run(&args),
         Ok(Command::Config(args)) => commands::config(&args),
+        Ok(Command::Plugin(args)) => commands::plugin::run(&args),
         Ok(Command::CompilePlugin(args)) => compile_plugin(&args),
         Err(code) => return code,
     };

@@ -12,8 +12,8 @@ use crate::event::{Limits, Rules, TypeRule};
 use crate::kafka::producers::Producers;
 use crate::metrics::Metrics;
 use crate::pipeline::Shared;
-use crate::plugin::{self, Chains, Compiler, Counters, Host, Plugin, Use};
-use crate::route::{Match, Route, Routes};
+use crate::plugin::{self, Compiler, Counters, Host, Place, Plugin, Tables, Versions};
+use crate::route::{Match, Route, Routes, dead_letter_topic};
 use crate::schema::{self, Registry, Schemas};
 
 /// What the config says cannot be made. Says which part, and why.
@@ -27,7 +27,7 @@ pub fn shared(config: &Config, metrics: &Metrics) -> Result<Shared, Unusable> {
     let route_metrics = Shared::route_metrics(&routes, metrics);
     Ok(Shared {
         schemas: schemas(config)?,
-        chains: chains(config, metrics)?,
+        plugins: plugins(config, metrics)?,
         producers: Arc::new(producers(config)?),
         metrics: route_metrics,
         limits: event_limits(config),
@@ -57,6 +57,8 @@ pub fn route(settings: &RouteSettings) -> Route {
         after_plugins: settings.after_plugins.clone(),
         topic: settings.topic.as_str().into(),
         topics_allowed: settings.topics_allowed.iter().map(|topic| topic.as_str().into()).collect(),
+        on_error: settings.on_error,
+        dead_letter_topic: dead_letter_topic(&settings.topic).into(),
     }
 }
 
@@ -83,37 +85,62 @@ fn schemas(config: &Config) -> Result<Schemas, Unusable> {
 }
 
 /// Loads every plugin that a route uses, with the route's config for it.
-fn chains(config: &Config, metrics: &Metrics) -> Result<Chains, Unusable> {
-    if config.routes.iter().all(|route| route.plugins.is_empty()) {
-        return Ok(Chains::default());
+fn plugins(config: &Config, metrics: &Metrics) -> Result<Arc<Versions>, Unusable> {
+    let places = config.routes.iter().map(places).collect::<Result<Vec<_>, _>>()?.concat();
+    if places.is_empty() {
+        return Ok(Arc::new(Versions::none()));
     }
     let host = plugin_host(config, metrics).map_err(Unusable)?;
-    let routes =
-        config.routes.iter().map(|route| Ok((route.name.as_str().into(), chain(config, &host, route)?)));
-    Ok(Chains::new(routes.collect::<Result<Vec<_>, Unusable>>()?))
+    let plugins = config.plugins.clone();
+    let path = move |plugin: &str| plugins.get(plugin).map(|plugin| plugin.path.clone()).unwrap_or_default();
+    let versions =
+        Versions::load(host, places, &path).map_err(|error| Unusable(format!("plugins: {error}")))?;
+    let versions = Arc::new(versions);
+    versions.follow(path).map_err(|error| Unusable(format!("plugins: {error}")))?;
+    Ok(versions)
+}
+
+/// A route's uses of plugins.
+fn places(route: &RouteSettings) -> Result<Vec<Place>, Unusable> {
+    let allowed: Vec<Arc<str>> = route.topics_allowed.iter().map(|topic| topic.as_str().into()).collect();
+    let place = |(index, link): (usize, &ChainSettings)| {
+        let config_json = serde_json::to_string(&link.config)
+            .map_err(|error| Unusable(format!("route {}: plugin {}: {error}", route.name, link.plugin)))?;
+        Ok(Place {
+            route: route.name.as_str().into(),
+            index,
+            plugin: link.plugin.as_str().into(),
+            config_json,
+            topics_allowed: allowed.clone(),
+        })
+    };
+    route.plugins.iter().enumerate().map(place).collect()
 }
 
 /// The host of all plugins of this process.
 pub fn plugin_host(config: &Config, metrics: &Metrics) -> Result<Host, String> {
     let compiler = Compiler::own_binary().map_err(|error| error.to_string())?;
     let counters = Counters::new(metrics.registry()).map_err(|error| error.to_string())?;
-    let settings = plugin::Settings { cache: config.plugin_cache.clone(), ..plugin::Settings::default() };
-    Host::new(settings, compiler, counters).map_err(|error| error.to_string())
+    let tables = Arc::new(Tables::load(&config.tables).map_err(|error| error.to_string())?);
+    tables.follow().map_err(|error| error.to_string())?;
+    let settings = plugin::Settings {
+        cache: config.plugin_cache.clone(),
+        spares: config.worker_count(),
+        ..plugin::Settings::default()
+    };
+    Host::new(settings, compiler, counters, tables).map_err(|error| error.to_string())
 }
 
 /// One route's plugins in order.
 pub fn chain(config: &Config, host: &Host, route: &RouteSettings) -> Result<Vec<Arc<Plugin>>, Unusable> {
-    let allowed: Vec<Arc<str>> = route.topics_allowed.iter().map(|topic| topic.as_str().into()).collect();
-    let load = |link: &ChainSettings| {
-        let config_json = serde_json::to_string(&link.config).map_err(|error| error.to_string())?;
-        let path = config.plugins.get(&link.plugin).map(|plugin| plugin.path.as_path());
+    let load = |place: &Place| {
+        let path = config.plugins.get(&*place.plugin).map(|plugin| plugin.path.as_path());
         let path = path.ok_or_else(|| "it is not under `plugins`".to_owned())?;
-        let usage = Use { name: &link.plugin, config_json: &config_json, topics_allowed: &allowed };
-        host.load(path, &usage).map_err(|error| format!("{}: {error}", path.display()))
+        host.load(path, &place.usage()).map_err(|error| format!("{}: {error}", path.display()))
     };
-    let loaded = route.plugins.iter().map(|link| {
-        let refused = |why| Unusable(format!("route {}: plugin {}: {why}", route.name, link.plugin));
-        load(link).map_err(refused)
+    let loaded = places(route)?.into_iter().map(|place| {
+        let refused = |why| Unusable(format!("route {}: plugin {}: {why}", route.name, place.plugin));
+        load(&place).map_err(refused)
     });
     loaded.collect()
 }
@@ -136,9 +163,8 @@ fn refused(error: KafkaError) -> Unusable {
 
 /// Every topic that a record may go to.
 pub fn topics(config: &Config) -> Vec<Arc<str>> {
-    let topics =
-        config.routes.iter().flat_map(|route| [&route.topic].into_iter().chain(&route.topics_allowed));
-    let mut topics: Vec<Arc<str>> = topics.map(|topic| topic.as_str().into()).collect();
+    let topics = config.routes.iter().flat_map(RouteSettings::topics);
+    let mut topics: Vec<Arc<str>> = topics.map(Into::into).collect();
     topics.sort();
     topics.dedup();
     topics

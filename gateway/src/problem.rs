@@ -111,6 +111,11 @@ codes! {
     MethodNotAllowed "method-not-allowed" 405 Refused "This path does not take this method";
     UriTooLong "uri-too-long" 414 Refused "The request target is too long";
     BadQuery "bad-query" 400 Refused "A query parameter is not usable";
+    // Plugin versions.
+    UnknownPlugin "unknown-plugin" 404 Refused "No route uses a plugin of this name";
+    UnknownVersion "unknown-version" 404 Refused "There is no such version of the plugin";
+    PluginUnusable "plugin-unusable" 422 Refused "The file cannot be used as this plugin";
+    KeyChange "key-change" 409 Refused "Another version may move events to other partitions";
     // Lookups.
     RecentDisabled "recent-disabled" 404 Refused "This route has no recent-event lookups";
     NotInWindow "not-in-window" 404 Refused "No such event within the window";

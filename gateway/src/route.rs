@@ -1,6 +1,8 @@
 //! Which route takes an event, and what record it becomes: pure decisions over values. Nothing here looks
 //! inside the data, and nothing here talks to Kafka.
 
+mod template;
+
 use std::sync::Arc;
 
 use bumpalo::Bump;
@@ -10,6 +12,8 @@ use crate::event::text::write_json_string;
 use crate::event::{Attributes, Rules, Selected, Selector};
 use crate::problem::{Code, Problem};
 use crate::schema::ValidEvent;
+
+pub use self::template::{Template, TemplateError};
 
 /// The longest partition key or lookup key, in bytes.
 pub const KEY_BYTES_MAX: usize = 512;
@@ -35,6 +39,41 @@ pub struct Route {
     pub topic: Arc<str>,
     /// Where else a plugin may send them.
     pub topics_allowed: Vec<Arc<str>>,
+    /// What becomes of an event that a plugin failed on.
+    pub on_error: OnError,
+    /// Where events are kept aside; see [`dead_letter_topic`].
+    pub dead_letter_topic: Arc<str>,
+}
+
+/// Where the events of a topic are kept aside that a plugin failed on or did not want there.
+pub fn dead_letter_topic(topic: &str) -> String {
+    format!("{topic}.dead-letter")
+}
+
+/// What becomes of an event that a plugin failed on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnError {
+    /// It is kept aside, in `<topic>.dead-letter`, as it was sent and with the reason.
+    #[default]
+    DeadLetter,
+    /// The client is told, and it is not stored.
+    Refuse,
+    /// It goes on as if the plugin were not there.
+    Pass,
+    /// It is not stored, and the client is told that this is well.
+    Drop,
+}
+
+/// Why a plugin stopped an event, in words that leave the house: none of them is a value of the event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// `name@version+sha256:<hex>`.
+    pub plugin: Arc<str>,
+    /// `verdict` if it wanted to, or how it failed.
+    pub code: &'static str,
+    /// Its own words, or the host's.
+    pub text: Box<str>,
 }
 
 /// The schema that a changed event must match.
@@ -134,78 +173,6 @@ impl Routes {
     }
 }
 
-/// A registry subject with places for attributes: `github.{type}`.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
-#[serde(try_from = "String")]
-#[schemars(with = "String")]
-pub struct Template(Vec<Part>);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
-    Text(String),
-    Attribute(String),
-}
-
-/// A `{` without its `}`, or a place that is no attribute's name.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is not a subject: write it as text with attributes in it, e.g. `github.{{type}}`")]
-pub struct TemplateError(String);
-
-impl std::str::FromStr for Template {
-    type Err = TemplateError;
-
-    fn from_str(text: &str) -> Result<Self, TemplateError> {
-        let error = || TemplateError(text.to_owned());
-        let mut parts = Vec::new();
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once('{') {
-            let (name, behind) =
-                after.split_once('}').filter(|(name, _)| is_attribute(name)).ok_or_else(error)?;
-            parts.push(Part::Text(before.to_owned()));
-            parts.push(Part::Attribute(name.to_owned()));
-            rest = behind;
-        }
-        parts.push(Part::Text(rest.to_owned()));
-        parts.retain(|part| *part != Part::Text(String::new()));
-        if parts.is_empty() || rest.contains('}') { Err(error()) } else { Ok(Template(parts)) }
-    }
-}
-
-/// CloudEvents attribute names: lower-case letters and digits.
-fn is_attribute(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-}
-
-impl TryFrom<String> for Template {
-    type Error = TemplateError;
-
-    fn try_from(text: String) -> Result<Self, TemplateError> {
-        text.parse()
-    }
-}
-
-impl Template {
-    /// The subject of one event, written over `subject`; `None` when it lacks an attribute.
-    pub fn fill<'s>(&self, attributes: &Attributes<'_>, subject: &'s mut String) -> Option<&'s str> {
-        subject.clear();
-        for part in &self.0 {
-            match part {
-                Part::Text(text) => subject.push_str(text),
-                Part::Attribute(name) => subject.push_str(attributes.get(name)?),
-            }
-        }
-        Some(subject)
-    }
-
-    /// The subject, if it is the same for every event.
-    pub fn constant(&self) -> Option<&str> {
-        match self.0.as_slice() {
-            [Part::Text(text)] => Some(text),
-            _ => None,
-        }
-    }
-}
-
 /// What plugins asked for, over the whole chain; the last word wins. Kept in the chunk's arena.
 #[derive(Debug)]
 pub struct Edits<'a> {
@@ -219,7 +186,34 @@ pub struct Edits<'a> {
     pub topic: Option<Arc<str>>,
 }
 
+/// How far edits had come; see [`Edits::back_to`].
+#[derive(Debug)]
+pub struct Mark<'a> {
+    partition_key: Option<&'a str>,
+    lookup_keys: usize,
+    headers: usize,
+    topic: Option<Arc<str>>,
+}
+
 impl<'a> Edits<'a> {
+    /// Where to go back to if what comes next must not count.
+    pub fn mark(&self) -> Mark<'a> {
+        Mark {
+            partition_key: self.partition_key,
+            lookup_keys: self.lookup_keys.len(),
+            headers: self.headers.len(),
+            topic: self.topic.clone(),
+        }
+    }
+
+    /// Forgets what was asked for since.
+    pub fn back_to(&mut self, mark: Mark<'a>) {
+        self.partition_key = mark.partition_key;
+        self.lookup_keys.truncate(mark.lookup_keys);
+        self.headers.truncate(mark.headers);
+        self.topic = mark.topic;
+    }
+
     /// Nothing asked for yet.
     pub fn new_in(arena: &'a Bump) -> Self {
         Edits {
@@ -254,11 +248,8 @@ impl<'a> Record<'a> {
         plugins: &'a str,
     ) -> Record<'a> {
         let inner = event.event();
-        let own_key =
-            || route.key.as_ref().and_then(|selector| inner.select(selector)).and_then(Selected::entity);
-        let partition_key =
-            edits.partition_key.or_else(own_key).filter(|key| (1..=KEY_BYTES_MAX).contains(&key.len()));
-        let mut headers = attribute_headers(arena, inner.attributes());
+        let partition_key = partition_key(route, event, edits);
+        let mut headers = attribute_headers(arena, inner.attributes(), inner.attributes().content_type);
         headers.push(("weir-route", route.name.as_bytes()));
         let schema = event.schema().map_or("", |schema| schema.header());
         let ours = [
@@ -280,12 +271,42 @@ impl<'a> Record<'a> {
             value: inner.data(),
         }
     }
+
+    /// The record of an event that is kept aside: `sent` are its bytes as they came, of this content type. It has
+    /// the key that it would have had so far, so that one key's dead letters keep their order.
+    pub fn dead_letter(
+        arena: &'a Bump,
+        route: &'a Route,
+        event: &'a ValidEvent<'_>,
+        edits: &'a Edits<'_>,
+        (sent, content_type): (&'a [u8], &'a str),
+        reason: &'a Reason,
+    ) -> Record<'a> {
+        let mut headers = attribute_headers(arena, event.event().attributes(), content_type);
+        let topic = edits.topic.as_ref().unwrap_or(&route.topic);
+        headers.extend([
+            ("weir-route", route.name.as_bytes()),
+            ("weir-dead-letter-topic", topic.as_bytes()),
+            ("weir-dead-letter-plugin", reason.plugin.as_bytes()),
+            ("weir-dead-letter-code", reason.code.as_bytes()),
+            ("weir-dead-letter-reason", reason.text.as_bytes()),
+        ]);
+        let partition_key = partition_key(route, event, edits);
+        Record { topic: &route.dead_letter_topic, partition_key, headers, value: sent }
+    }
+}
+
+/// The last one that a plugin set, or where the route says it is.
+fn partition_key<'a>(route: &Route, event: &'a ValidEvent<'_>, edits: &'a Edits<'_>) -> Option<&'a str> {
+    let own = || route.key.as_ref().and_then(|at| event.event().select(at)).and_then(Selected::entity);
+    edits.partition_key.or_else(own).filter(|key| (1..=KEY_BYTES_MAX).contains(&key.len()))
 }
 
 /// The CloudEvents Kafka binding, binary mode (CloudEvents 1.0.2, Kafka §3.2).
 fn attribute_headers<'a>(
     arena: &'a Bump,
     attributes: &'a Attributes<'_>,
+    content_type: &'a str,
 ) -> BumpVec<'a, (&'a str, &'a [u8])> {
     let mut headers = BumpVec::with_capacity_in(14, arena);
     headers.extend([
@@ -301,7 +322,7 @@ fn attribute_headers<'a>(
     ];
     headers.extend(optional.iter().filter_map(|(name, value)| value.map(|value| (*name, value.as_bytes()))));
     headers.extend(attributes.extensions.iter().map(|(name, value)| (*name, value.as_bytes())));
-    headers.push(("content-type", attributes.content_type.as_bytes()));
+    headers.push(("content-type", content_type.as_bytes()));
     headers
 }
 
@@ -326,19 +347,6 @@ fn lookup_keys_header<'a>(arena: &'a Bump, keys: &[(&str, &str)]) -> &'a [u8] {
 mod tests {
     use super::*;
 
-    fn attributes() -> Attributes<'static> {
-        Attributes {
-            id: "1",
-            source: "https://github.com/acme",
-            event_type: "push",
-            ce_subject: None,
-            time: None,
-            dataschema: None,
-            content_type: "application/json",
-            extensions: &[("ce_tenant", "t1")],
-        }
-    }
-
     #[test]
     fn globs_take_any_run_of_characters() {
         let cases = [
@@ -355,21 +363,6 @@ mod tests {
             assert_eq!(matches_glob(glob, text), taken, "{glob} {text}");
         }
         assert!(!matches_glob(&"*a".repeat(50), &"a".repeat(49)), "and in linear time");
-    }
-
-    #[test]
-    fn subjects_are_filled_from_attributes() {
-        let fill = |text: &str| {
-            let template: Template = text.parse().expect(text);
-            template.fill(&attributes(), &mut String::new()).map(str::to_owned)
-        };
-        assert_eq!(fill("orders.created").as_deref(), Some("orders.created"));
-        assert_eq!(fill("github.{type}").as_deref(), Some("github.push"));
-        assert_eq!(fill("{tenant}/{type}").as_deref(), Some("t1/push"));
-        assert_eq!(fill("x.{subject}"), None);
-        for text in ["", "a{", "a{}", "a}", "a{Type}"] {
-            assert!(text.parse::<Template>().is_err(), "{text}");
-        }
     }
 
     #[test]

@@ -19,13 +19,14 @@ pub(crate) struct Route {
 pub(crate) async fn route(partitions: i32, schemas: &Path, lines: &str) -> Route {
     let name = fresh_name("route");
     let (kafka, valkey) = (shared_kafka().await, shared_valkey().await);
-    kafka.create_topic(&name, partitions, &[]).await;
+    for topic in [&name, &format!("{name}.dead-letter")] {
+        kafka.create_topic(topic, partitions, &[]).await;
+    }
     let config = format!(
         r#"listen: {{listen}}
 admin: {{admin}}
 schemas: "{schemas}"
-plugins:
-  entity-key: {{path: "{plugin}"}}
+plugins: {{{plugins}}}
 kafka:
   brokers: [{brokers}]
   allow_weak_topics: true
@@ -38,11 +39,20 @@ routes:
 {lines}
 "#,
         schemas = schemas.display(),
-        plugin = inputs::plugin("entity_key").display(),
+        plugins = plugins(lines),
         brokers = quoted(kafka.bootstrap().split(',')),
         nodes = quoted(valkey.addresses().iter().map(String::as_str)),
     );
     Route { name, config }
+}
+
+/// Where the plugins are that these lines use.
+fn plugins(lines: &str) -> String {
+    let used = [("entity-key", "entity_key"), ("geo", "geo"), ("redact", "redact"), ("rogue", "rogue")]
+        .into_iter()
+        .filter(|(name, _)| lines.contains(&format!("plugin: {name}")));
+    let place = |(name, file)| format!("{name}: {{path: \"{}\"}}", inputs::plugin(file).display());
+    used.map(place).collect::<Vec<_>>().join(", ")
 }
 
 fn quoted<'a>(texts: impl Iterator<Item = &'a str>) -> String {

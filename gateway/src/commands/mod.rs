@@ -3,6 +3,7 @@
 //! The roles that stay, `serve` and `dev`, are not here; `main` brings them together with their flags.
 
 pub mod checks;
+pub mod plugin;
 pub mod topics;
 pub mod validate;
 
@@ -30,6 +31,7 @@ First steps:
   weir validate -c weir.yaml             what is wrong with a config, and with what it points to
   weir topics create -c weir.yaml        make the routes' topics
   weir serve -c weir.yaml                take events
+  weir plugin new --lang rust my-keys    begin a plugin
   weir config schema > weir.schema.json  the config's keys, for your editor
 
 Any key of the config can be set from the environment, as YAML: WEIR__KAFKA__BROKERS='[\"kafka-0:9092\"]'.
@@ -51,6 +53,8 @@ pub enum Command {
     Topics(TopicsArgs),
     /// About the config file itself.
     Config(ConfigArgs),
+    /// Make, build, test and measure plugins.
+    Plugin(plugin::PluginArgs),
     /// Compile one plugin from standard input to standard output; the gateway calls this itself.
     #[command(hide = true)]
     CompilePlugin(CompilePluginArgs),

@@ -24,6 +24,7 @@ use miette::Severity;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::plugin::TableSettings;
 use crate::{kafka, telemetry};
 use limits::Limits;
 use report::{Finding, Source};
@@ -47,6 +48,8 @@ pub struct Config {
     pub schemas: Option<PathBuf>,
     /// The plugins by name.
     pub plugins: BTreeMap<String, PluginSettings>,
+    /// What enrichers may look into, by name.
+    pub tables: BTreeMap<String, TableSettings>,
     /// Where compiled plugins are kept.
     pub plugin_cache: PathBuf,
     /// Where Kafka is.
@@ -76,6 +79,7 @@ impl Default for Config {
             log: telemetry::Settings::default(),
             schemas: None,
             plugins: BTreeMap::new(),
+            tables: BTreeMap::new(),
             plugin_cache: PathBuf::from(".weir-cache"),
             kafka: kafka::settings::Settings::default(),
             valkey: None,
@@ -167,7 +171,8 @@ impl Config {
             valkey.anchor(folder);
         }
         let plugins = self.plugins.values_mut().map(|plugin| &mut plugin.path);
-        for path in plugins.chain(self.schemas.as_mut()).chain([&mut self.plugin_cache]) {
+        let tables = self.tables.values_mut().map(|table| &mut table.path);
+        for path in plugins.chain(tables).chain(self.schemas.as_mut()).chain([&mut self.plugin_cache]) {
             *path = folder.join(&*path);
         }
     }

@@ -11,7 +11,7 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor, value::MapAccessDeseria
 use crate::event::Selector;
 use crate::event::selector::SelectorError;
 use crate::recent;
-use crate::route::{AfterPlugins, Template};
+use crate::route::{AfterPlugins, OnError, Template, dead_letter_topic};
 
 /// One route: which events it takes, what is done to them, and the topic they go to.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -43,6 +43,10 @@ pub struct RouteSettings {
     /// The plugins, in order.
     #[serde(default)]
     pub plugins: Vec<ChainSettings>,
+    /// What becomes of an event that a plugin failed on: `dead-letter` (in `<topic>.dead-letter`), `refuse`, `pass`
+    /// (as if the plugin were not there) or `drop`.
+    #[serde(default)]
+    pub on_error: OnError,
     /// The Kafka topic. It belongs to this route alone.
     pub topic: String,
     /// Topics a plugin may choose instead.
@@ -54,6 +58,15 @@ pub struct RouteSettings {
     /// What is kept for recent-event lookups; `false`: nothing.
     #[serde(default)]
     pub recent: RecentSettings,
+}
+
+impl RouteSettings {
+    /// Every topic that a record of it may go to.
+    pub fn topics(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        let dead_letter = (!self.plugins.is_empty()).then(|| dead_letter_topic(&self.topic).into());
+        let events = std::iter::once(&self.topic).chain(&self.topics_allowed);
+        events.map(|topic| Cow::from(topic.as_str())).chain(dead_letter)
+    }
 }
 
 /// Which events a route takes. All that is given must fit; `*` stands for any text.

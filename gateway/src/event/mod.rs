@@ -86,7 +86,7 @@ impl<'a> Attributes<'a> {
 }
 
 /// A parsed event: attributes known, data checked as JSON, original bytes untouched.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Event<'a> {
     attributes: Attributes<'a>,
     data: &'a [u8],

@@ -4,6 +4,7 @@ pub mod admin;
 pub mod body;
 pub mod connection;
 pub mod ingest;
+pub mod plugins;
 pub mod recent;
 pub mod reply;
 pub mod workers;

@@ -67,7 +67,7 @@ fn single_status(endings: &[Ending]) -> StatusCode {
 fn ending_status(ending: &Ending) -> u16 {
     match ending {
         Ending::Stored(_) => 201,
-        Ending::Dropped(_) => 200,
+        Ending::Dropped(_) | Ending::DeadLettered(..) => 200,
         Ending::Refused(problem) => problem.code.status(),
     }
 }
@@ -93,7 +93,22 @@ fn batch_status(endings: &[Ending]) -> StatusCode {
 
 fn write_ending(out: &mut Vec<u8>, answer: &Answer, ending: &Ending) {
     match ending {
-        Ending::Stored(receipt) => write_receipt(out, answer, receipt),
+        Ending::Stored(receipt) => {
+            write_receipt(out, answer, receipt);
+            out.extend_from_slice(b",\"outcome\":\"stored\",\"duplicate\":false}");
+        }
+        Ending::DeadLettered(receipt, reason) => {
+            write_receipt(out, answer, receipt);
+            out.extend_from_slice(b",\"outcome\":\"dead-lettered\"");
+            let texts = [("plugin", &*reason.plugin), ("code", reason.code), ("reason", &*reason.text)];
+            for (name, text) in texts {
+                out.extend_from_slice(b",\"");
+                out.extend_from_slice(name.as_bytes());
+                out.extend_from_slice(b"\":");
+                write_json_string(out, text);
+            }
+            out.push(b'}');
+        }
         Ending::Dropped(dropped) => {
             out.extend_from_slice(b"{\"id\":");
             write_json_string(out, &dropped.id);
@@ -115,6 +130,7 @@ fn write_ending(out: &mut Vec<u8>, answer: &Answer, ending: &Ending) {
     }
 }
 
+/// A receipt but for its outcome.
 fn write_receipt(out: &mut Vec<u8>, answer: &Answer, receipt: &Receipt) {
     let mut number = itoa::Buffer::new();
     let [id, source, event_type] = receipt.attributes(&answer.common);
@@ -147,8 +163,7 @@ fn write_receipt(out: &mut Vec<u8>, answer: &Answer, receipt: &Receipt) {
         None => out.extend_from_slice(b"null"),
     }
     out.extend_from_slice(b",\"plugins\":");
-    out.extend_from_slice(answer.plugins.as_bytes());
-    out.extend_from_slice(b",\"outcome\":\"stored\",\"duplicate\":false}");
+    out.extend_from_slice(receipt.plugins(&answer.common).as_bytes());
 }
 
 fn write_problem(out: &mut Vec<u8>, problem: &Problem) {

@@ -9,14 +9,14 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use bumpalo::Bump;
 
 use super::outcome::advice;
-use super::{Common, Draft, Drafts, Ending, Receipt, Request, Shape, Shared};
+use super::{Draft, Drafts, Ending, Receipt, Request, Shape, Shared};
 use crate::event::{Event, Headers, Parser, RawEvent};
 use crate::kafka::delivery::Delivery;
 use crate::kafka::producer::{Outgoing, Producer, Sender, Topic};
 use crate::metrics::{RouteMetrics, Stage};
-use crate::plugin::WorkerChains;
+use crate::plugin::{SeenBy, WorkerChains};
 use crate::problem::{Code, Problem};
-use crate::route::{Edits, Record, Route};
+use crate::route::{Edits, Reason, Record, Route};
 use crate::schema::{Registry, Schema, Unmatched, ValidEvent};
 
 /// An arena that grew past this is given back.
@@ -56,15 +56,29 @@ pub(super) struct Passing<'a> {
     pub(super) edits: Edits<'a>,
 }
 
-/// Either still on its way or ended.
-pub(super) type Step<'a> = Result<Passing<'a>, Draft>;
+/// Either still on its way or stopped.
+pub(super) type Step<'a> = Result<Passing<'a>, Stopped<'a>>;
+
+/// How an event left its way.
+pub(super) enum Stopped<'a> {
+    /// For good.
+    Ended(Draft),
+    /// To be kept aside, in its turn.
+    DeadLetter(Box<DeadLetter<'a>>),
+}
+
+/// An event to be kept aside, as far as it came, and why.
+pub(super) struct DeadLetter<'a> {
+    pub(super) passing: Passing<'a>,
+    pub(super) reason: Reason,
+}
 
 impl Bench {
     pub(super) fn new(shared: &Shared) -> Self {
         Bench {
             arena: Bump::new(),
             parser: Parser::new(shared.limits),
-            chains: shared.chains.for_worker(),
+            chains: WorkerChains::new(Arc::clone(&shared.plugins.generation())),
             subject: String::new(),
         }
     }
@@ -94,11 +108,12 @@ impl Bench {
             job.metrics.took(Stage::Plugin, checked.elapsed());
         }
         let sender = job.producer.sender();
-        let exit = Exit::new(job, &self.chains.seen_by(&job.route.name).header, &sender);
-        for step in steps {
+        let exit = Exit::new(job, self.chains.seen_by(&job.route.name), &sender);
+        for (raw, step) in chunk.iter().zip(steps) {
             let draft = match step {
-                Ok(passing) => exit.hand_over(&arena, &passing, drafts.list.len(), &mut drafts.common),
-                Err(draft) => draft,
+                Ok(passing) => exit.hand_over(&arena, &passing, drafts),
+                Err(Stopped::DeadLetter(dead)) => exit.keep_aside(&arena, *raw, *dead, drafts),
+                Err(Stopped::Ended(draft)) => draft,
             };
             drafts.list.push(draft);
         }
@@ -106,13 +121,23 @@ impl Bench {
     }
 
     fn check<'a>(&mut self, arena: &'a Bump, job: &Job<'a>, raw: RawEvent<'a>) -> Step<'a> {
+        self.valid(arena, job, raw)
+            .map(|event| Passing { event, edits: Edits::new_in(arena) })
+            .map_err(Stopped::Ended)
+    }
+
+    fn valid<'a>(
+        &mut self,
+        arena: &'a Bump,
+        job: &Job<'a>,
+        raw: RawEvent<'a>,
+    ) -> Result<ValidEvent<'a>, Draft> {
         let parsed = match job.shape {
             Shape::Plain => self.parser.plain(arena, raw, job.headers, &job.route.rules),
             Shape::Structured => self.parser.structured(arena, raw, job.headers),
         };
         let event = parsed.map_err(refused)?;
-        let valid = match_schema(job, event, &mut self.subject)?;
-        Ok(Passing { event: valid, edits: Edits::new_in(arena) })
+        match_schema(job, event, &mut self.subject)
     }
 
     fn give_back(&mut self, mut arena: Bump) {
@@ -126,7 +151,7 @@ impl Bench {
 /// The way out of a chunk: to Kafka, by a producer and a topic looked up once.
 struct Exit<'j, 'r> {
     job: &'j Job<'r>,
-    plugins: &'j str,
+    plugins: &'j SeenBy,
     time_ms: i64,
     sender: &'j Sender,
     /// The route's own topic.
@@ -134,7 +159,7 @@ struct Exit<'j, 'r> {
 }
 
 impl<'j, 'r> Exit<'j, 'r> {
-    fn new(job: &'j Job<'r>, plugins: &'j str, sender: &'j Sender) -> Self {
+    fn new(job: &'j Job<'r>, plugins: &'j SeenBy, sender: &'j Sender) -> Self {
         let time_ms = job
             .time
             .duration_since(UNIX_EPOCH)
@@ -142,12 +167,48 @@ impl<'j, 'r> Exit<'j, 'r> {
         Exit { job, plugins, time_ms, sender, topic: sender.topic(&job.route.topic) }
     }
 
-    fn hand_over(&self, arena: &Bump, passing: &Passing<'_>, index: usize, common: &mut Common) -> Draft {
-        let record = Record::new(arena, self.job.route, &passing.event, &passing.edits, self.plugins);
+    fn hand_over(&self, arena: &Bump, passing: &Passing<'_>, drafts: &mut Drafts) -> Draft {
+        let record = Record::new(arena, self.job.route, &passing.event, &passing.edits, &self.plugins.header);
+        match self.send(&record, &passing.event, drafts) {
+            Ok(receipt) => Draft::Sent(receipt, None),
+            Err(ended) => ended,
+        }
+    }
+
+    /// Keeps an event aside as it was sent.
+    fn keep_aside(
+        &self,
+        arena: &Bump,
+        raw: RawEvent<'_>,
+        dead: DeadLetter<'_>,
+        drafts: &mut Drafts,
+    ) -> Draft {
+        let DeadLetter { passing: Passing { event, edits }, reason } = dead;
+        let content_type = match self.job.shape {
+            Shape::Plain => event.event().attributes().content_type,
+            Shape::Structured => "application/cloudevents+json",
+        };
+        let sent = {
+            let bytes = (raw.bytes, content_type);
+            let record = Record::dead_letter(arena, self.job.route, &event, &edits, bytes, &reason);
+            self.send(&record, &event, drafts)
+        };
+        match sent {
+            Ok(receipt) => Draft::Sent(receipt, Some(Box::new(reason))),
+            Err(ended) => ended,
+        }
+    }
+
+    fn send(
+        &self,
+        record: &Record<'_>,
+        event: &ValidEvent<'_>,
+        drafts: &mut Drafts,
+    ) -> Result<Receipt, Draft> {
         let own = Arc::ptr_eq(record.topic, &self.job.route.topic);
         let topic = match if own { self.topic } else { self.sender.topic(record.topic) } {
             Ok(topic) => topic,
-            Err(code) => return refused(Problem::new(code, advice(code))),
+            Err(code) => return Err(refused(Problem::new(code, advice(code)))),
         };
         let partition = topic.partition(record.partition_key, self.time_ms);
         let outgoing = Outgoing {
@@ -157,8 +218,8 @@ impl<'j, 'r> Exit<'j, 'r> {
             value: record.value,
             time_ms: self.time_ms,
         };
-        topic.enqueue(&outgoing, self.job.delivery.slot(index));
-        Draft::Sent(Receipt::new(common, &record, &passing.event, partition))
+        topic.enqueue(&outgoing, self.job.delivery.slot(drafts.list.len()));
+        Ok(Receipt::new(&mut drafts.common, record, event, &self.plugins.receipt, partition))
     }
 }
 

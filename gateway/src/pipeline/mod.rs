@@ -29,9 +29,9 @@ use crate::kafka::delivery::Delivery;
 use crate::kafka::producer::Producer;
 use crate::kafka::producers::Producers;
 use crate::metrics::{Metrics, RouteMetrics, Stage};
-use crate::plugin::Chains;
+use crate::plugin::Versions;
 use crate::problem::{Code, Problem};
-use crate::route::{Route, Routes, Template};
+use crate::route::{Reason, Route, Routes, Template};
 use crate::schema::{Schema, Schemas};
 
 /// A chunk ends at so many events or bytes; then the worker looks at its other requests.
@@ -48,7 +48,7 @@ pub struct Shared {
     /// The schemas.
     pub schemas: Schemas,
     /// Each route's plugins.
-    pub chains: Chains,
+    pub plugins: Arc<Versions>,
     /// The ways to Kafka, one for each worker.
     pub producers: Arc<Producers>,
     /// By route name; `none` for events that no route takes.
@@ -106,6 +106,8 @@ pub struct Request {
 pub enum Ending {
     /// In Kafka.
     Stored(Receipt),
+    /// In the route's dead-letter topic, and why.
+    DeadLettered(Receipt, Box<Reason>),
     /// Not stored, by a plugin's decision.
     Dropped(Dropped),
     /// Refused, failed or unknown: the code says which.
@@ -117,8 +119,6 @@ pub enum Ending {
 pub struct Answer {
     /// The route that took them.
     pub route: Arc<Route>,
-    /// The plugins that saw them, as a JSON array.
-    pub plugins: Arc<str>,
     /// What receipts refer to.
     pub common: Common,
     /// Whether the client sent a batch and so gets a list.
@@ -206,7 +206,9 @@ impl Worker {
             if !drafts.list.is_empty() {
                 tokio::task::yield_now().await;
             }
-            self.bench.borrow_mut().work(&job, chunk, &mut drafts);
+            let mut bench = self.bench.borrow_mut();
+            bench.chains.adopt(&self.shared.plugins.generation());
+            bench.work(&job, chunk, &mut drafts);
         }
         let handed_over = Instant::now();
         let explained = explain(&drafts.list, self.shared.limits).await;
@@ -215,8 +217,7 @@ impl Worker {
         in_flight.metrics().took(Stage::Kafka, handed_over.elapsed());
         let endings: Vec<_> = settle(drafts.list, explained, &delivery);
         in_flight.settle(&endings);
-        let plugins = Arc::clone(&self.bench.borrow().chains.seen_by(&route.name).receipt);
-        Ok(Answer { route, plugins, common: drafts.common, batch, endings })
+        Ok(Answer { route, common: drafts.common, batch, endings })
     }
 
     /// The route by path, or by the attributes of a CloudEvent. An event without a route is counted too.
@@ -278,8 +279,8 @@ struct Drafts {
 /// How far an event came before Kafka's report.
 #[derive(Debug)]
 enum Draft {
-    /// Handed over; the receipt lacks its offset.
-    Sent(Receipt),
+    /// Handed over; the receipt lacks its offset. With a reason it is a dead letter.
+    Sent(Receipt, Option<Box<Reason>>),
     /// Does not match its schema; why is found out off the worker.
     Violation(Arc<Schema>, Box<[u8]>),
     /// Ended.
@@ -306,7 +307,7 @@ fn chunks<'e, 'b>(events: &'e [RawEvent<'b>]) -> impl Iterator<Item = &'e [RawEv
 async fn explain(drafts: &[Draft], limits: Limits) -> Vec<Problem> {
     let violations = drafts.iter().filter_map(|draft| match draft {
         Draft::Violation(schema, data) => Some((Arc::clone(schema), data.clone())),
-        Draft::Sent(_) | Draft::Ended(_) => None,
+        Draft::Sent(..) | Draft::Ended(_) => None,
     });
     let wanted: Vec<_> = violations.take(EXPLAINED_MAX).collect();
     if wanted.is_empty() {
@@ -331,7 +332,7 @@ fn violation(schema: &Schema) -> Problem {
 fn settle(drafts: Vec<Draft>, explained: Vec<Problem>, delivery: &Delivery) -> Vec<Ending> {
     let mut explained = explained.into_iter();
     let ending = |(index, draft)| match draft {
-        Draft::Sent(receipt) => by_report(receipt, delivery.report(index)),
+        Draft::Sent(receipt, reason) => by_report(receipt, reason, delivery.report(index)),
         Draft::Violation(schema, _) => {
             Ending::Refused(explained.next().unwrap_or_else(|| violation(&schema)))
         }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::Ending;
 use crate::event::Attributes;
+use crate::kafka::delivery::Report;
 use crate::metrics::RouteMetrics;
 use crate::problem::{Code, Outcome, Problem};
-use crate::route::Record;
+use crate::route::{Reason, Record};
 use crate::schema::{Schema, ValidEvent};
 
 /// What a client gets for an event that is in Kafka, beside what all events of its request share.
@@ -18,6 +19,7 @@ pub struct Receipt {
     topic: usize,
     /// Absent on a route without a subject.
     schema: Option<usize>,
+    plugins: usize,
     /// Where in the topic.
     pub partition: i32,
     /// Where in the partition; `None` when Kafka did not tell (a de-duplicated resend).
@@ -31,11 +33,18 @@ pub struct Common {
     text: String,
     topics: Vec<Arc<str>>,
     schemas: Vec<Arc<Schema>>,
+    plugins: Vec<Arc<str>>,
 }
 
 impl Receipt {
-    /// The receipt of a record that is on its way to this partition.
-    pub fn new(common: &mut Common, record: &Record<'_>, event: &ValidEvent<'_>, partition: i32) -> Self {
+    /// The receipt of a record that is on its way to this partition. `plugins`, which saw it, is a JSON array.
+    pub fn new(
+        common: &mut Common,
+        record: &Record<'_>,
+        event: &ValidEvent<'_>,
+        plugins: &Arc<str>,
+        partition: i32,
+    ) -> Self {
         let Attributes { id, source, event_type, .. } = event.event().attributes();
         let mut bounds = [common.text.len(); 5];
         for (text, end) in [id, source, event_type, record.partition_key.unwrap_or_default()]
@@ -47,7 +56,8 @@ impl Receipt {
         }
         let topic = place(&mut common.topics, record.topic);
         let schema = event.schema().map(|schema| place(&mut common.schemas, schema));
-        Receipt { bounds, topic, schema, partition, offset: None }
+        let plugins = place(&mut common.plugins, plugins);
+        Receipt { bounds, topic, schema, plugins, partition, offset: None }
     }
 
     /// The event's id, source and type.
@@ -68,6 +78,11 @@ impl Receipt {
     /// The schema that the event matches.
     pub fn schema<'c>(&self, common: &'c Common) -> Option<&'c Schema> {
         self.schema.map(|place| &*common.schemas[place])
+    }
+
+    /// The plugins that saw the event: a JSON array.
+    pub fn plugins<'c>(&self, common: &'c Common) -> &'c str {
+        &common.plugins[self.plugins]
     }
 
     fn text<'c>(&self, common: &'c Common, place: usize) -> &'c str {
@@ -117,12 +132,14 @@ impl InFlight {
     pub fn settle(mut self, endings: &[Ending]) {
         let stored = endings.iter().filter(|ending| matches!(ending, Ending::Stored(_))).count() as u64;
         let dropped = endings.iter().filter(|ending| matches!(ending, Ending::Dropped(_))).count() as u64;
+        let aside = endings.iter().filter(|ending| matches!(ending, Ending::DeadLettered(..))).count() as u64;
         let refused = endings.iter().filter_map(|ending| match ending {
             Ending::Refused(problem) => Some(problem.code),
-            Ending::Stored(_) | Ending::Dropped(_) => None,
+            Ending::Stored(_) | Ending::Dropped(_) | Ending::DeadLettered(..) => None,
         });
         refused.for_each(|code| self.metrics.ended_with(code));
-        for (outcome, events) in [(Outcome::Stored, stored), (Outcome::Dropped, dropped)] {
+        let well = [(Outcome::Stored, stored), (Outcome::Dropped, dropped), (Outcome::DeadLettered, aside)];
+        for (outcome, events) in well {
             if events > 0 {
                 self.metrics.ended(outcome, events);
             }
@@ -147,11 +164,16 @@ impl Drop for InFlight {
     }
 }
 
-/// The answer for a record by what Kafka reported.
-pub fn by_report(receipt: Receipt, report: crate::kafka::delivery::Report) -> Ending {
-    use crate::kafka::delivery::Report;
+/// The answer for a record by what Kafka reported; it was kept aside if there is a reason.
+pub fn by_report(receipt: Receipt, reason: Option<Box<Reason>>, report: Report) -> Ending {
     match report {
-        Report::Stored(offset) => Ending::Stored(Receipt { offset, ..receipt }),
+        Report::Stored(offset) => {
+            let receipt = Receipt { offset, ..receipt };
+            match reason {
+                None => Ending::Stored(receipt),
+                Some(reason) => Ending::DeadLettered(receipt, reason),
+            }
+        }
         Report::NotStored(code) => Ending::Refused(Problem::new(code, advice(code))),
         Report::Unknown => {
             Ending::Refused(Problem::new(Code::DeliveryUnknown, advice(Code::DeliveryUnknown)))

@@ -1,20 +1,19 @@
 //! The plugin chain within a chunk: who is called with which events, and what its verdicts do to them. An
 //! event whose data was changed goes through the parser and the schema again, as if it had just come in.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use bumpalo::Bump;
 
-use super::chunk::{Bench, Job, Passing, Step, check_subject, match_schema, refused};
+use super::chunk::{Bench, DeadLetter, Job, Passing, Step, Stopped, check_subject, match_schema, refused};
 use super::{Draft, Dropped, Ending};
 use crate::event::document::Pointer;
 use crate::event::splice::{SpliceError, json_remove, json_set};
 use crate::event::{Parser, Selected, Selector};
-use crate::plugin::{Instance, Op, Plugin, Source, Verdict};
+use crate::plugin::{CallError, Instance, Op, Plugin, Source, Verdict};
 use crate::problem::{Code, Problem};
-use crate::route::{AfterPlugins, Edits};
+use crate::route::{AfterPlugins, Edits, OnError, Reason};
 use crate::schema::ValidEvent;
 
 /// What a changed event is checked with again.
@@ -33,34 +32,88 @@ pub(super) fn run<'a>(bench: &mut Bench, arena: &'a Bump, job: &Job<'a>, steps: 
     for instance in chain.instances() {
         let live: Vec<usize> = (0..steps.len()).filter(|index| steps[*index].is_ok()).collect();
         for events in instance.batches(live.len()) {
-            call(instance, &mut recheck, &live, events, steps);
+            call(instance, &mut recheck, &live[events], steps);
         }
     }
 }
 
-/// One call, and its verdicts applied. A call that fails ends all of its events, and nothing of it was said.
-fn call<'a>(
-    instance: &mut Instance,
-    recheck: &mut Recheck<'_, 'a>,
-    live: &[usize],
-    events: Range<usize>,
-    steps: &mut [Step<'a>],
-) {
+/// One call, and its verdicts applied. Nothing of a call that failed counts: its events get a call each, so that
+/// the one that brought it down stops alone.
+fn call<'a>(instance: &mut Instance, recheck: &mut Recheck<'_, 'a>, live: &[usize], steps: &mut [Step<'a>]) {
     let plugin = Arc::clone(instance.plugin());
+    let policy = recheck.job.route.on_error;
     let time = recheck.job.time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let time_ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    let verdicts = instance.call(&Live { steps, live, time_ns }, events.clone());
-    match verdicts {
+    let error = match instance.call(&Live { steps, live, time_ns }) {
         Ok(verdicts) => {
-            for (index, (verdict, ops)) in live[events].iter().zip(verdicts.iter()) {
-                apply(&plugin, recheck, verdict, ops, &mut steps[*index]);
+            for (index, (verdict, ops)) in live.iter().zip(verdicts.iter()) {
+                let Ok(passing) = &mut steps[*index] else { continue };
+                if let Err(halt) = apply(recheck, verdict, ops, passing) {
+                    halt.stop(policy, &plugin, &mut steps[*index]);
+                }
             }
+            return;
         }
-        Err(error) => {
-            tracing::warn!(plugin = %plugin.name, %error, events = events.len(), "a plugin call failed");
-            for index in &live[events] {
-                steps[*index] = Err(failed(&plugin, "failed on this event or on one that was sent with it"));
+        Err(error) => error,
+    };
+    if live.len() > 1 && error.is_of_its_events() {
+        live.chunks(1).for_each(|one| call(instance, recheck, one, steps));
+        return;
+    }
+    if plugin.worth_a_line() {
+        tracing::warn!(plugin = %plugin.label, %error, events = live.len(), "a plugin call failed");
+    }
+    let text = match &error {
+        CallError::Start(_) => "the plugin does not start",
+        _ => "the plugin failed on this event",
+    };
+    for index in live {
+        Halt::Fault(error.ending(), text).stop(policy, &plugin, &mut steps[*index]);
+    }
+}
+
+/// Why an event goes no further, or not with what the plugin asked for. Texts leave the house.
+enum Halt<'t> {
+    /// The plugin drops it.
+    Drop(&'t str),
+    /// The plugin refuses it.
+    Refuse(&'t str),
+    /// The plugin wants it kept aside.
+    DeadLetter(&'t str),
+    /// The plugin failed on it: how, in a word and in a sentence. The route's policy decides.
+    Fault(&'static str, &'t str),
+}
+
+impl Halt<'_> {
+    fn stop(self, policy: OnError, plugin: &Plugin, step: &mut Step<'_>) {
+        // Whoever is left with the placeholder gets an answer, not a panic.
+        let placeholder = refused(Problem::new(Code::Internal, "a plugin's verdict was not applied"));
+        *step = match std::mem::replace(step, Err(Stopped::Ended(placeholder))) {
+            Ok(passing) => self.met_by(policy, plugin, passing),
+            stopped => stopped,
+        };
+    }
+
+    fn met_by<'a>(self, policy: OnError, plugin: &Plugin, passing: Passing<'a>) -> Step<'a> {
+        let dead_letter = |code, text: &str, passing| {
+            let reason = Reason { plugin: Arc::clone(&plugin.label), code, text: text.into() };
+            Err(Stopped::DeadLetter(Box::new(DeadLetter { passing, reason })))
+        };
+        let refuse = |code, detail| Err(Stopped::Ended(refused(Problem::new(code, detail))));
+        match (self, policy) {
+            (Halt::DeadLetter(reason), _) => dead_letter("verdict", reason, passing),
+            (Halt::Fault(code, text), OnError::DeadLetter) => dead_letter(code, text, passing),
+            (Halt::Refuse(reason), _) => refuse(Code::PluginRefused, format!("{}: {reason}", plugin.name)),
+            (Halt::Fault(code, text), OnError::Refuse) => {
+                refuse(Code::PluginFailed, format!("{}: {text} ({code})", plugin.name))
             }
+            (Halt::Drop(reason) | Halt::Fault(_, reason), OnError::Drop) | (Halt::Drop(reason), _) => {
+                let id = passing.event.event().attributes().id.into();
+                let reason = (!reason.is_empty()).then(|| reason.into());
+                let dropped = Dropped { id, plugin: Arc::clone(&plugin.name), reason };
+                Err(Stopped::Ended(Draft::Ended(Ending::Dropped(dropped))))
+            }
+            (Halt::Fault(..), OnError::Pass) => Ok(passing),
         }
     }
 }
@@ -96,42 +149,30 @@ impl Source for Live<'_, '_> {
     }
 }
 
-fn apply<'a>(
-    plugin: &Plugin,
+fn apply<'a, 't>(
     recheck: &mut Recheck<'_, 'a>,
-    verdict: Verdict<'_>,
+    verdict: Verdict<'t>,
     ops: &[Op<'_>],
-    step: &mut Step<'a>,
-) {
-    let Ok(passing) = step else { return };
+    passing: &mut Passing<'a>,
+) -> Result<(), Halt<'t>> {
     match verdict {
-        Verdict::Pass => match edit(recheck.arena, passing, ops) {
-            Ok(None) => {}
-            Ok(Some(data)) => {
-                // Whoever is left with the placeholder gets an answer, not a panic.
-                let placeholder =
-                    Err(refused(Problem::new(Code::Internal, "a changed event was not checked")));
-                *step = match std::mem::replace(step, placeholder) {
-                    Ok(passing) => recheck.changed(plugin, passing, data),
-                    ended => ended,
-                };
+        Verdict::Pass if ops.is_empty() => Ok(()),
+        Verdict::Pass => {
+            let mark = passing.edits.mark();
+            let changed = edit(recheck.arena, passing, ops).and_then(|data| match data {
+                Some(data) => recheck.changed(&passing.event, &data).map(Some),
+                None => Ok(None),
+            });
+            match changed {
+                Ok(event) => passing.event = event.unwrap_or(passing.event),
+                Err(_) => passing.edits.back_to(mark),
             }
-            Err(error) => {
-                tracing::warn!(plugin = %plugin.name, %error, "a plugin's edit cannot be made");
-                *step = Err(failed(plugin, "asked for an edit that cannot be made"));
-            }
-        },
-        Verdict::Drop(reason) => {
-            let id = passing.event.event().attributes().id.into();
-            let plugin = Arc::clone(&plugin.name);
-            let reason = (!reason.is_empty()).then(|| reason.into());
-            *step = Err(Draft::Ended(Ending::Dropped(Dropped { id, plugin, reason })));
+            changed.map(drop)
         }
-        Verdict::Refuse(reason) => {
-            let detail = format!("{}: {reason}", plugin.name);
-            *step = Err(refused(Problem::new(Code::PluginRefused, detail)));
-        }
-        Verdict::DeadLetter(reason) | Verdict::Failed(reason) => *step = Err(failed(plugin, reason)),
+        Verdict::Drop(reason) => Err(Halt::Drop(reason)),
+        Verdict::Refuse(reason) => Err(Halt::Refuse(reason)),
+        Verdict::DeadLetter(reason) => Err(Halt::DeadLetter(reason)),
+        Verdict::Failed(reason) => Err(Halt::Fault("event", reason)),
     }
 }
 
@@ -140,15 +181,15 @@ fn edit<'a>(
     arena: &'a Bump,
     passing: &mut Passing<'a>,
     ops: &[Op<'_>],
-) -> Result<Option<Vec<u8>>, SpliceError> {
+) -> Result<Option<Vec<u8>>, Halt<'static>> {
     let Passing { event, edits } = passing;
     let original = event.event().data();
     let mut changed: Option<Vec<u8>> = None;
     for op in ops {
         let current = || changed.as_deref().unwrap_or(original);
         let edited = match op {
-            Op::JsonSet { pointer, value } => Some(json_set(current(), pointer, value)?),
-            Op::JsonRemove { pointer } => remove_if_there(current(), pointer)?,
+            Op::JsonSet { pointer, value } => Some(json_set(current(), pointer, value).map_err(bad_edit)?),
+            Op::JsonRemove { pointer } => remove_if_there(current(), pointer).map_err(bad_edit)?,
             Op::ReplacePayload(data) => Some(data.to_vec()),
             other => {
                 note(arena, edits, other);
@@ -158,6 +199,10 @@ fn edit<'a>(
         changed = edited.or(changed);
     }
     Ok(changed)
+}
+
+fn bad_edit(_: SpliceError) -> Halt<'static> {
+    Halt::Fault("edit", "the plugin asked for an edit that cannot be made")
 }
 
 /// Removing what is not there changes nothing: a plugin need not look first.
@@ -184,30 +229,18 @@ fn note<'a>(arena: &'a Bump, edits: &mut Edits<'a>, op: &Op<'_>) {
 }
 
 impl<'a> Recheck<'_, 'a> {
-    fn changed(&mut self, plugin: &Plugin, passing: Passing<'a>, data: Vec<u8>) -> Step<'a> {
-        let Passing { event, edits } = passing;
-        let reparsed =
-            self.parser.reparse(self.arena, event.into_event(), self.arena.alloc_slice_copy(&data));
-        let event = reparsed.map_err(|problem| {
-            tracing::warn!(plugin = %plugin.name, %problem, "a plugin made data that cannot be read");
-            failed(plugin, "made data that is not valid")
-        })?;
+    /// An event with new data, valid again.
+    fn changed(&mut self, original: &ValidEvent<'a>, data: &[u8]) -> Result<ValidEvent<'a>, Halt<'static>> {
+        let data = self.arena.alloc_slice_copy(data);
+        let event = self
+            .parser
+            .reparse(self.arena, *original.event(), data)
+            .map_err(|_| Halt::Fault("edit", "the plugin made data that is not valid JSON"))?;
         let checked = match &self.job.route.after_plugins {
             AfterPlugins::Off => Ok(ValidEvent::without_schema(event)),
             AfterPlugins::Subject(subject) => check_subject(self.job.registry, event, Some(subject)),
             AfterPlugins::Same => match_schema(self.job, event, self.subject),
         };
-        match checked {
-            Ok(event) => Ok(Passing { event, edits }),
-            Err(Draft::Violation(schema, _)) => {
-                tracing::warn!(plugin = %plugin.name, schema = schema.header(), "a plugin broke an event's schema");
-                Err(failed(plugin, "made data that does not match the schema"))
-            }
-            Err(ended) => Err(ended),
-        }
+        checked.map_err(|_| Halt::Fault("schema", "the plugin made data that does not match the schema"))
     }
-}
-
-fn failed(plugin: &Plugin, what: &str) -> Draft {
-    refused(Problem::new(Code::PluginFailed, format!("the plugin {} {what}", plugin.name)))
 }

@@ -10,7 +10,10 @@ use wit_component::ComponentEncoder;
 /// The custom section with the static description.
 const DESCRIPTION_SECTION: &str = "weir:plugin";
 /// What the host links. `types` has no functions but is imported beside those that use it.
-const IMPORTS: [&str; 3] = ["weir:plugin/log", "weir:plugin/metrics", "weir:plugin/types"];
+const IMPORTS: [&str; 5] =
+    ["weir:plugin/log", "weir:plugin/metrics", "weir:plugin/types", ENRICHERS_ALONE[0], ENRICHERS_ALONE[1]];
+/// What makes a plugin answer differently for the same event.
+const ENRICHERS_ALONE: [&str; 2] = ["weir:plugin/lookup", "weir:plugin/clock"];
 /// What a plugin must have.
 const EXPORTS: [&str; 2] = ["weir:plugin/lifecycle", "weir:plugin/processor"];
 /// The line of versions that this host speaks.
@@ -22,6 +25,8 @@ pub struct Artifact {
     pub(super) component: Vec<u8>,
     /// SHA-256 of the file as it is on disk, in hex.
     pub digest: String,
+    /// The interfaces that it imports, each with its version.
+    pub imports: Vec<String>,
     /// What it says of itself, if it was built with an SDK that writes it down.
     pub description: Option<Description>,
 }
@@ -99,8 +104,8 @@ impl Artifact {
         } else {
             return Err(ArtifactError::NotWasm);
         };
-        let description = read(&component)?;
-        Ok(Artifact { component, digest: hex(&Sha256::digest(bytes)), description })
+        let (imports, description) = read(&component)?;
+        Ok(Artifact { component, digest: hex(&Sha256::digest(bytes)), imports, description })
     }
 }
 
@@ -119,16 +124,24 @@ fn encode(module: &[u8]) -> Result<Vec<u8>, ArtifactError> {
     ComponentEncoder::default().validate(true).module(module).map_err(failed)?.encode().map_err(failed)
 }
 
+impl Artifact {
+    /// An import that only enrichers may have.
+    pub(super) fn impure_import(&self) -> Option<&str> {
+        let is_impure = |name: &&String| ENRICHERS_ALONE.iter().any(|import| is_of(name, import));
+        self.imports.iter().find(is_impure).map(String::as_str)
+    }
+}
+
 /// Checks a component's outermost imports and exports, and finds the description wherever it is nested.
-fn read(component: &[u8]) -> Result<Option<Description>, ArtifactError> {
-    let (mut depth, mut exports, mut description) = (0, Vec::new(), None);
+fn read(component: &[u8]) -> Result<(Vec<String>, Option<Description>), ArtifactError> {
+    let (mut depth, mut known, mut exports, mut description) = (0, Vec::new(), Vec::new(), None);
     for payload in Parser::new(0).parse_all(component) {
         match payload? {
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
             Payload::End(_) => depth -= 1,
             Payload::ComponentImportSection(imports) if depth == 0 => {
                 for import in imports {
-                    check_import(import?.name.name)?;
+                    known.push(checked_import(import?.name.name)?);
                 }
             }
             Payload::ComponentExportSection(section) if depth == 0 => {
@@ -147,12 +160,12 @@ fn read(component: &[u8]) -> Result<Option<Description>, ArtifactError> {
             return Err(ArtifactError::Export { missing, found: list(&exports) });
         }
     }
-    Ok(description)
+    Ok((known, description))
 }
 
-fn check_import(name: &str) -> Result<(), ArtifactError> {
+fn checked_import(name: &str) -> Result<String, ArtifactError> {
     let known = IMPORTS.iter().any(|import| is_of(name, import));
-    if known { Ok(()) } else { Err(ArtifactError::Import { wanted: shown(name) }) }
+    if known { Ok(name.to_owned()) } else { Err(ArtifactError::Import { wanted: shown(name) }) }
 }
 
 /// Whether `name` is `interface@0.1.x`.

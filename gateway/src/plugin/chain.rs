@@ -8,9 +8,16 @@ use std::sync::Arc;
 use super::instance::Instance;
 use super::load::Plugin;
 
-/// Each route's plugins, by the route's name.
+/// Each route's plugins, by the route's name: one generation, which never changes.
 #[derive(Clone, Debug, Default)]
-pub struct Chains(HashMap<Arc<str>, (Vec<Arc<Plugin>>, SeenBy)>);
+pub struct Chains(HashMap<Arc<str>, Link>);
+
+/// A route's plugins, in order.
+#[derive(Clone, Debug)]
+struct Link {
+    plugins: Vec<Arc<Plugin>>,
+    seen_by: SeenBy,
+}
 
 /// Which plugins see a route's events, in the forms that leave the house.
 #[derive(Clone, Debug)]
@@ -25,30 +32,71 @@ impl Chains {
     /// The chains of the routes that have plugins.
     pub fn new(routes: impl IntoIterator<Item = (Arc<str>, Vec<Arc<Plugin>>)>) -> Self {
         let with_plugins = routes.into_iter().filter(|(_, plugins)| !plugins.is_empty());
-        Chains(with_plugins.map(|(route, plugins)| (route, with_seen_by(plugins))).collect())
+        Chains(with_plugins.map(|(route, plugins)| (route, Link::new(plugins))).collect())
     }
 
-    /// Instances of all chains for the thread that calls this, already started.
-    pub fn for_worker(&self) -> WorkerChains {
-        let chain = |(plugins, seen_by): &(Vec<Arc<Plugin>>, SeenBy)| Chain {
-            instances: plugins.iter().map(warm).collect(),
-            seen_by: seen_by.clone(),
-        };
-        WorkerChains {
-            chains: self.0.iter().map(|(route, plugins)| (Arc::clone(route), chain(plugins))).collect(),
-            nobody: SeenBy { header: "".into(), receipt: "[]".into() },
+    /// The same with other plugins in some places: those of a route, by where they stand.
+    #[must_use]
+    pub(super) fn with(&self, replaced: &[(Arc<str>, usize, Arc<Plugin>)]) -> Self {
+        let mut chains = self.clone();
+        for (route, place, plugin) in replaced {
+            if let Some(link) = chains.0.get_mut(route) {
+                let mut plugins = link.plugins.clone();
+                plugins[*place] = Arc::clone(plugin);
+                *link = Link::new(plugins);
+            }
         }
+        chains
     }
 }
 
-/// A worker's instances, by route.
+impl Link {
+    fn new(plugins: Vec<Arc<Plugin>>) -> Self {
+        let seen_by = seen_by(&plugins);
+        Link { plugins, seen_by }
+    }
+}
+
+/// A worker's instances, by route, of the generation that it works with.
 #[derive(Debug)]
 pub struct WorkerChains {
+    generation: Arc<Chains>,
     chains: HashMap<Arc<str>, Chain>,
     nobody: SeenBy,
 }
 
 impl WorkerChains {
+    /// Instances of a generation for the thread that calls this, already started.
+    pub fn new(generation: Arc<Chains>) -> Self {
+        let nobody = SeenBy { header: "".into(), receipt: "[]".into() };
+        let mut chains = WorkerChains { generation, chains: HashMap::new(), nobody };
+        chains.take_over();
+        chains
+    }
+
+    /// Goes over to a generation, if it is another one. Plugins that stay keep their instances.
+    pub fn adopt(&mut self, generation: &Arc<Chains>) {
+        if !Arc::ptr_eq(&self.generation, generation) {
+            self.generation = Arc::clone(generation);
+            self.take_over();
+        }
+    }
+
+    fn take_over(&mut self) {
+        let mut before = std::mem::take(&mut self.chains);
+        for (route, link) in &self.generation.0 {
+            let mut warm = before.remove(route).map_or_else(Vec::new, |chain| chain.instances);
+            let instances = link.plugins.iter().map(|plugin| {
+                match warm.iter().position(|instance| Arc::ptr_eq(instance.plugin(), plugin)) {
+                    Some(place) => warm.swap_remove(place),
+                    None => started(plugin),
+                }
+            });
+            let chain = Chain { instances: instances.collect(), seen_by: link.seen_by.clone() };
+            self.chains.insert(Arc::clone(route), chain);
+        }
+    }
+
     /// Whether a route has plugins at all.
     pub fn has_plugins(&self, route: &str) -> bool {
         self.chains.contains_key(route)
@@ -81,7 +129,7 @@ impl Chain {
 
 /// An instance that did start when the plugin was loaded may fail now, for want of memory; it tries again
 /// with its first call.
-fn warm(plugin: &Arc<Plugin>) -> Instance {
+fn started(plugin: &Arc<Plugin>) -> Instance {
     let mut instance = Instance::new(Arc::clone(plugin));
     if let Err(error) = instance.warm() {
         tracing::warn!(?plugin, %error, "a plugin did not start");
@@ -89,16 +137,16 @@ fn warm(plugin: &Arc<Plugin>) -> Instance {
     instance
 }
 
-fn with_seen_by(plugins: Vec<Arc<Plugin>>) -> (Vec<Arc<Plugin>>, SeenBy) {
+fn seen_by(plugins: &[Arc<Plugin>]) -> SeenBy {
     let (mut header, mut receipt) = (String::new(), String::from("["));
     for (index, plugin) in plugins.iter().enumerate() {
         let comma = if index == 0 { "" } else { "," };
-        let Plugin { name, version, digest, .. } = &**plugin;
+        let Plugin { name, version, digest, label, .. } = &**plugin;
         // Names and versions were checked to need no escape.
-        write!(header, "{comma}{name}@{version}+sha256:{digest}").expect("a String takes everything");
+        write!(header, "{comma}{label}").expect("a String takes everything");
         write!(receipt, r#"{comma}{{"name":"{name}","version":"{version}","digest":"sha256:{digest}"}}"#)
             .expect("a String takes everything");
     }
     receipt.push(']');
-    (plugins, SeenBy { header: header.into(), receipt: receipt.into() })
+    SeenBy { header: header.into(), receipt: receipt.into() }
 }

@@ -3,11 +3,15 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
 
 /// The longest name of a plugin's own counter.
 const NAME_BYTES_MAX: usize = 64;
+
+/// Between two lines in the log about one plugin's failures.
+const LINE_PAUSE: Duration = Duration::from_secs(1);
 
 /// All plugins' metrics, registered once per process.
 #[derive(Clone, Debug)]
@@ -66,6 +70,7 @@ impl Counters {
             all: self.clone(),
             names_max,
             names: Mutex::default(),
+            last_line: Mutex::default(),
             events: self.events.with_label_values(&[name]),
             ended_well: ending("ok"),
             discarded_lines: discarded("log-line"),
@@ -81,6 +86,8 @@ pub(super) struct PluginCounters {
     all: Counters,
     names_max: usize,
     names: Mutex<HashMap<(bool, String), Own>>,
+    /// When a line about it was last logged.
+    last_line: Mutex<Option<Instant>>,
     pub(super) events: IntCounter,
     pub(super) ended_well: IntCounter,
     pub(super) discarded_lines: IntCounter,
@@ -95,6 +102,16 @@ pub(super) enum Own {
 }
 
 impl PluginCounters {
+    /// Once a second.
+    pub(super) fn worth_a_line(&self) -> bool {
+        let mut last = self.last_line.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = last.is_none_or(|last| last.elapsed() >= LINE_PAUSE);
+        if due {
+            *last = Some(Instant::now());
+        }
+        due
+    }
+
     /// A call ended otherwise than well; `ending` is one of a fixed set.
     pub(super) fn ended(&self, ending: &str) {
         self.all.calls.with_label_values(&[&self.plugin, ending]).inc();

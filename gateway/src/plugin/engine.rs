@@ -94,7 +94,8 @@ fn config() -> Config {
         .shared_memory(false)
         .gc_support(false)
         .wasm_memory64(false)
-        .wasm_multi_memory(false)
+        // JavaScript components hold a second one, for the WASI that they stub out.
+        .wasm_multi_memory(true)
         .wasm_relaxed_simd(false)
         .wasm_tail_call(false)
         .wasm_custom_page_sizes(false)

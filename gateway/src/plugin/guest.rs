@@ -11,24 +11,25 @@ use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 use super::Settings;
 use super::engine::Engine;
 use super::host::Said;
+use super::tables::{Table, Tables};
 
 mod contract {
     wasmtime::component::bindgen!({
         path: "../wit/v0.1.0",
-        world: "filter",
+        world: "enricher",
         ownership: Borrowing { duplicate_if_necessary: true },
     });
 }
 
 pub(super) use self::contract::exports::weir::plugin::lifecycle::{Binding, Error as GuestError, Info};
 pub(super) use self::contract::exports::weir::plugin::processor::{Batch, Output};
-pub(super) use self::contract::weir::plugin::{log, metrics};
-pub(super) use self::contract::{Filter as Exports, FilterPre};
+pub(super) use self::contract::weir::plugin::{clock, log, lookup, metrics};
+use self::contract::{Enricher as Exports, EnricherPre};
 
 /// Bytes that a guest may hand over in one call in all.
 const HOSTCALL_BYTES_MAX: usize = 8 << 20;
-/// Core instances of one component: a module, its shim and its fixups make three.
-const INSTANCES_MAX: usize = 16;
+/// Core instances of one component: a module, its shim and its fixups make three; Python's has 38.
+const INSTANCES_MAX: usize = 64;
 /// Tables and memories of one component.
 const TABLES_MAX: usize = 16;
 const MEMORIES_MAX: usize = 4;
@@ -50,6 +51,9 @@ pub enum Overrun {
 /// What the host keeps per store.
 pub(super) struct State {
     pub(super) said: Said,
+    pub(super) tables: Arc<Tables>,
+    /// Those that the guest asked for, by id.
+    pub(super) opened: Vec<Arc<Table>>,
     engine: Engine,
     deadline: Duration,
     /// CPU time of this thread at the first tick of the call. Asking before each call would cost more than
@@ -114,14 +118,14 @@ pub(super) fn thread_cpu_time() -> Duration {
 /// A component that can be started at once.
 #[derive(Clone)]
 pub(super) struct Startable {
-    pre: FilterPre<State>,
+    pre: EnricherPre<State>,
     engine: Engine,
 }
 
 impl Startable {
     /// Checks the component's imports and exports against the contract, types included.
     pub(super) fn new(engine: &Engine, pre: InstancePre<State>) -> wasmtime::Result<Startable> {
-        Ok(Startable { pre: FilterPre::new(pre)?, engine: engine.clone() })
+        Ok(Startable { pre: EnricherPre::new(pre)?, engine: engine.clone() })
     }
 }
 
@@ -136,11 +140,14 @@ impl Guest {
     pub(super) fn start(
         startable: &Startable,
         said: Said,
+        tables: &Arc<Tables>,
         settings: &Arc<Settings>,
     ) -> wasmtime::Result<Self> {
         startable.engine.runs();
         let state = State {
             said,
+            tables: Arc::clone(tables),
+            opened: Vec::new(),
             engine: startable.engine.clone(),
             deadline: settings.start_deadline(),
             started: None,

@@ -1,8 +1,6 @@
 //! Events as columns: one arena, spans into it, and what each span holds. The buffers are kept from call to
 //! call; nothing is decided here.
 
-use std::ops::Range;
-
 use super::Source;
 use super::guest::Batch;
 use crate::event::document::Kind;
@@ -33,17 +31,16 @@ pub(super) struct Input {
 }
 
 impl Input {
-    /// Fills the columns with these events.
+    /// Fills the columns with the events of `source`.
     pub(super) fn fill<S: Source + ?Sized>(
         &mut self,
         source: &S,
-        events: Range<usize>,
         fields: &[Selector],
         needs_payload: bool,
     ) -> Result<(), InputTooLarge> {
         self.clear();
         self.stride = u32::try_from(fields.len() + 1).map_err(|_| InputTooLarge)?;
-        for event in events {
+        for event in 0..source.len() {
             self.put(needs_payload.then(|| (8, source.payload(event))))?;
             for selector in fields {
                 self.put(source.select(event, selector).map(wire))?;
@@ -56,6 +53,11 @@ impl Input {
 
     pub(super) fn events(&self) -> usize {
         self.times.len()
+    }
+
+    /// What a call takes over the boundary.
+    pub(super) fn bytes(&self) -> usize {
+        self.arena.len() + 4 * self.spans.len() + self.kinds.len() + 12 * self.times.len()
     }
 
     pub(super) fn batch(&self) -> Batch<'_> {

@@ -44,8 +44,13 @@ pub enum CallError {
 }
 
 impl CallError {
-    /// A word for metrics.
-    fn ending(&self) -> &'static str {
+    /// Whether other events of the call may do better without the one that brought it down.
+    pub fn is_of_its_events(&self) -> bool {
+        !matches!(self, CallError::Start(_))
+    }
+
+    /// A word for metrics and dead letters.
+    pub fn ending(&self) -> &'static str {
         match self {
             CallError::Start(_) => "start",
             CallError::Input(_) => "input",
@@ -94,15 +99,11 @@ impl Instance {
         (0..events).step_by(max).map(move |start| start..events.min(start + max))
     }
 
-    /// Lets the plugin judge these events of `source`, in one call. After an error the next call starts a
+    /// Lets the plugin judge the events of `source`, in one call. After an error the next call starts a
     /// new guest.
-    pub fn call<S: Source + ?Sized>(
-        &mut self,
-        source: &S,
-        events: Range<usize>,
-    ) -> Result<Verdicts<'_>, CallError> {
-        self.plugin.counters().events.inc_by(events.len() as u64);
-        let answered = self.run(source, events);
+    pub fn call<S: Source + ?Sized>(&mut self, source: &S) -> Result<Verdicts<'_>, CallError> {
+        self.plugin.counters().events.inc_by(source.len() as u64);
+        let answered = self.run(source);
         let plugin = &self.plugin;
         let check =
             |()| Ok(output::check(&self.output, self.input.events(), &self.input.arena, plugin.rights())?);
@@ -122,8 +123,14 @@ impl Instance {
         checked
     }
 
-    fn run<S: Source + ?Sized>(&mut self, source: &S, events: Range<usize>) -> Result<(), CallError> {
-        self.input.fill(source, events, self.plugin.fields(), self.plugin.needs_payload())?;
+    /// The bytes of the last call, those that went in and those that came out.
+    pub fn bytes_crossed(&self) -> (usize, usize) {
+        let Output { arena, actions, ops } = &self.output;
+        (self.input.bytes(), arena.len() + actions.len() + 4 * ops.len())
+    }
+
+    fn run<S: Source + ?Sized>(&mut self, source: &S) -> Result<(), CallError> {
+        self.input.fill(source, self.plugin.fields(), self.plugin.needs_payload())?;
         let mut guest = match self.guest.take() {
             Some(guest) => guest,
             None => self.plugin.start()?,

@@ -17,6 +17,7 @@ use super::guest::{self, Binding, Guest, GuestError, Info, Startable};
 use super::host::{self, Said};
 use super::instance::{CallError, broken};
 use super::output::Rights;
+use super::tables::Tables;
 use crate::event::{Selector, selector::SelectorError};
 
 /// Fields that one plugin may read.
@@ -34,6 +35,7 @@ pub struct Host {
     cache: Cache,
     compiler: Compiler,
     counters: Counters,
+    tables: Arc<Tables>,
     settings: Arc<Settings>,
     /// By digest: several routes may use the same file.
     compiled: Mutex<HashMap<String, Startable>>,
@@ -117,13 +119,18 @@ pub enum StartError {
 
 impl Host {
     /// A host with its engine running.
-    pub fn new(settings: Settings, compiler: Compiler, counters: Counters) -> Result<Self, LoadError> {
+    pub fn new(
+        settings: Settings,
+        compiler: Compiler,
+        counters: Counters,
+        tables: Arc<Tables>,
+    ) -> Result<Self, LoadError> {
         let engine = Engine::start().map_err(LoadError::Engine)?;
         let linker = host::linker(&engine).map_err(LoadError::Engine)?;
         let cache = Cache::open(&settings.cache)
             .map_err(|error| LoadError::Cache { path: settings.cache.clone(), error })?;
         let settings = Arc::new(settings);
-        Ok(Host { engine, linker, cache, compiler, counters, settings, compiled: Mutex::default() })
+        Ok(Host { engine, linker, cache, compiler, counters, tables, settings, compiled: Mutex::default() })
     }
 
     #[cfg(test)]
@@ -133,9 +140,13 @@ impl Host {
 
     /// Loads a file for a route. Slow: compiles, unless the result is in the cache. Not for a worker.
     pub fn load(&self, path: &Path, usage: &Use<'_>) -> Result<Arc<Plugin>, LoadError> {
+        self.load_bytes(&self.read(path)?, usage)
+    }
+
+    /// Reads a file that may be a plugin.
+    pub fn read(&self, path: &Path) -> Result<Vec<u8>, LoadError> {
         let unreadable = |error| LoadError::Read { path: path.to_owned(), error };
-        let bytes = read(path, self.settings.artifact_bytes_max).map_err(unreadable)?;
-        self.load_bytes(&bytes, usage)
+        read(path, self.settings.artifact_bytes_max).map_err(unreadable)
     }
 
     /// The same, from memory.
@@ -144,14 +155,18 @@ impl Host {
         let startable = self.startable(&artifact)?;
         let counters = self.counters.plugin(usage.name, self.settings.metric_names_max);
         let said = Said::new(usage.name.into(), Arc::clone(&counters), Arc::clone(&self.settings));
-        let mut guest =
-            Guest::start(&startable, said, &self.settings).map_err(|error| failed("start", &error))?;
+        let mut guest = Guest::start(&startable, said, &self.tables, &self.settings)
+            .map_err(|error| failed("start", &error))?;
         let info = heard("describe", guest.describe(usage.config_json), &mut guest)?;
-        let mut plugin =
-            Plugin::new(usage, &artifact, info, startable, counters, Arc::clone(&self.settings))?;
+        let mut plugin = Plugin::new(usage, &artifact, info, startable, counters, self)?;
         plugin.rights.topics = usage.topics_allowed.to_vec();
-        let mut spare = plugin.start()?;
-        heard("health", spare.health(), &mut spare)?;
+        let mut spares = Vec::new();
+        for _ in 0..self.settings.spares.max(1) {
+            let mut spare = plugin.start()?;
+            heard("health", spare.health(), &mut spare)?;
+            spares.push(spare);
+        }
+        plugin.spares = Mutex::new(spares);
         Ok(Arc::new(plugin))
     }
 
@@ -185,6 +200,8 @@ pub struct Plugin {
     pub version: Arc<str>,
     /// SHA-256 of its file, in hex.
     pub digest: Arc<str>,
+    /// All of that: `name@version+sha256:<hex>`.
+    pub label: Arc<str>,
     config_json: String,
     fields: Vec<Selector>,
     needs_payload: bool,
@@ -192,7 +209,10 @@ pub struct Plugin {
     rights: Rights,
     startable: Startable,
     counters: Arc<PluginCounters>,
+    tables: Arc<Tables>,
     settings: Arc<Settings>,
+    /// Started, healthy, and taken by the first workers that ask.
+    spares: Mutex<Vec<Guest>>,
 }
 
 impl Plugin {
@@ -202,18 +222,26 @@ impl Plugin {
         info: Info,
         startable: Startable,
         counters: Arc<PluginCounters>,
-        settings: Arc<Settings>,
+        host: &Host,
     ) -> Result<Self, LoadError> {
+        let (tables, settings) = (Arc::clone(&host.tables), Arc::clone(&host.settings));
         check_names(&info, artifact.description.as_ref())?;
         if info.fields.len() > FIELDS_MAX {
             let problem = format!("it reads {} fields; {FIELDS_MAX} are allowed", info.fields.len());
             return Err(LoadError::Info(problem));
+        }
+        let rights = rights(&info.roles, settings.ops_per_event_max)?;
+        if let Some(import) = artifact.impure_import().filter(|_| rights.key || !rights.enrich) {
+            let rule =
+                "only an enricher that sets no keys may: the same event must have the same keys for ever";
+            return Err(LoadError::Info(format!("it imports {import}; {rule}")));
         }
         let wanted = usize::try_from(info.max_batch).unwrap_or(usize::MAX);
         let batch_events_max =
             if wanted == 0 { settings.batch_events_max } else { settings.batch_events_max.min(wanted) };
         Ok(Plugin {
             alias: usage.name.into(),
+            label: format!("{}@{}+sha256:{}", info.name, info.version, artifact.digest).into(),
             name: info.name.into(),
             version: info.version.into(),
             digest: artifact.digest.as_str().into(),
@@ -221,38 +249,64 @@ impl Plugin {
             fields: info.fields.iter().map(|field| field.parse()).collect::<Result<_, _>>()?,
             needs_payload: info.needs_payload,
             batch_events_max: batch_events_max.max(1),
-            rights: rights(&info.roles, settings.ops_per_event_max)?,
+            rights,
             startable,
             counters,
+            tables,
             settings,
+            spares: Mutex::default(),
         })
+    }
+
+    /// Whether it may set partition keys.
+    pub fn sets_keys(&self) -> bool {
+        self.rights.key
     }
 
     /// A started and bound guest.
     pub(super) fn start(&self) -> Result<Guest, StartError> {
+        // A list of guests is whole whatever happened to a thread that held it.
+        if let Some(spare) = self.spares.lock().unwrap_or_else(PoisonError::into_inner).pop() {
+            return Ok(spare);
+        }
         let said = Said::new(Arc::clone(&self.alias), Arc::clone(&self.counters), Arc::clone(&self.settings));
-        let mut guest =
-            Guest::start(&self.startable, said, &self.settings).map_err(|error| failed("start", &error))?;
+        let mut guest = Guest::start(&self.startable, said, &self.tables, &self.settings)
+            .map_err(|error| failed("start", &error))?;
         let binding = Binding { config_json: &self.config_json, schemas: &[], host: HOST, meta: &[] };
         let bound = guest.init(binding);
         heard("init", bound, &mut guest)?;
         Ok(guest)
     }
 
+    /// Whether a failure is worth a line in the log: one a second is, the rest are counted.
+    pub fn worth_a_line(&self) -> bool {
+        self.counters.worth_a_line()
+    }
+
     pub(super) fn counters(&self) -> &PluginCounters {
         &self.counters
     }
 
-    pub(super) fn fields(&self) -> &[Selector] {
+    /// What it reads of each event, with this config.
+    pub fn fields(&self) -> &[Selector] {
         &self.fields
     }
 
-    pub(super) fn needs_payload(&self) -> bool {
+    /// Whether it is handed whole payloads.
+    pub fn needs_payload(&self) -> bool {
         self.needs_payload
     }
 
-    pub(super) fn batch_events_max(&self) -> usize {
+    /// The most events of one call.
+    pub fn batch_events_max(&self) -> usize {
         self.batch_events_max
+    }
+
+    /// What it may answer with: `filter`, `key`, `enrich`.
+    pub fn roles(&self) -> Vec<&'static str> {
+        let Rights { filter, key, enrich, .. } = self.rights;
+        let roles = [(filter, "filter"), (key, "key"), (enrich, "enrich")];
+        roles.into_iter().filter_map(|(has, role)| has.then_some(role)).collect()
     }
 
     pub(super) fn rights(&self) -> &Rights {
@@ -266,7 +320,7 @@ impl Plugin {
 
 impl std::fmt::Debug for Plugin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Plugin({}@{} sha256:{})", self.name, self.version, self.digest)
+        write!(f, "Plugin({})", self.label)
     }
 }
 

@@ -13,7 +13,9 @@ mod input;
 mod instance;
 mod load;
 mod output;
+mod tables;
 mod trusted;
+mod versions;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,6 +28,8 @@ pub use self::guest::Overrun;
 pub use self::instance::{CallError, Instance};
 pub use self::load::{Host, LoadError, Plugin, StartError, Use};
 pub use self::output::{Op, OutputError, Verdict, Verdicts};
+pub use self::tables::{TableError, TableSettings, Tables};
+pub use self::versions::{Description as VersionDescription, Place, Stage, VersionError, Versions};
 
 use crate::event::{Selected, Selector};
 
@@ -59,6 +63,8 @@ pub struct Settings {
     pub memory_bytes_max: usize,
     /// Elements of all tables together.
     pub table_elements_max: usize,
+    /// Instances that stand ready when a version is put in force: one for each worker.
+    pub spares: usize,
     /// A `.wasm` file.
     pub artifact_bytes_max: usize,
     /// Events of one call; the plugin may want fewer.
@@ -83,9 +89,10 @@ impl Default for Settings {
             cache: PathBuf::from(".weir-cache"),
             deadline_ms: 5,
             start_deadline_ms: 1_000,
-            memory_bytes_max: 16 << 20,
+            memory_bytes_max: 32 << 20,
             table_elements_max: 20_000,
-            artifact_bytes_max: 8 << 20,
+            spares: 1,
+            artifact_bytes_max: 32 << 20,
             batch_events_max: 64,
             ops_per_event_max: 64,
             log_lines_max: 16,

@@ -7,7 +7,7 @@ use super::Schema;
 use crate::event::Event;
 
 /// An event that matches its schema, or whose route asks for none.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct ValidEvent<'a> {
     event: Event<'a>,
     schema: Option<&'a Arc<Schema>>,
@@ -45,10 +45,5 @@ impl<'a> ValidEvent<'a> {
     /// The schema it matches.
     pub fn schema(&self) -> Option<&'a Arc<Schema>> {
         self.schema
-    }
-
-    /// Gives up the mark, as for an event that is about to be changed.
-    pub fn into_event(self) -> Event<'a> {
-        self.event
     }
 }

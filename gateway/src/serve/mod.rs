@@ -23,6 +23,7 @@ use crate::http::{self, Edge, Limits, admin};
 use crate::metrics::Metrics;
 use crate::parts::{self, Unusable};
 use crate::pipeline::{Shared, Worker};
+use crate::plugin;
 use crate::ports::RecentStore;
 use crate::recent::{Mode, Recent};
 
@@ -221,5 +222,6 @@ fn admin_router(
             metrics.in_flight_bytes.set(i64::try_from(budget.used_bytes()).unwrap_or(i64::MAX));
         }
     });
-    admin::router(Arc::clone(metrics), live, ready, gauges)
+    let plugins = http::plugins::router(Arc::clone(shared), plugin::Settings::default().artifact_bytes_max);
+    admin::router(Arc::clone(metrics), live, ready, gauges, plugins)
 }

@@ -1,49 +1,13 @@
 //! Events as a plugin sees them: views over one batch's arena. Nothing here copies, and nothing is written.
 
-use std::str;
+use crate::field::{Field, Kind};
 
 /// The offset of a span that holds nothing.
 pub(crate) const ABSENT: u32 = u32::MAX;
 
-/// What a field's bytes are; the numbers are those of the contract (`wit/README.md`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A string, unescaped.
-    Text,
-    /// An integer's digits, as sent.
-    Integer,
-    /// A number with a fraction or an exponent, as sent.
-    Float,
-    /// `true` or `false`.
-    Bool,
-    /// `null`.
-    Null,
-    /// The source text of an array.
-    Array,
-    /// The source text of an object.
-    Object,
-    /// Bytes: a payload, or a kind of a later contract.
-    Bytes,
-}
-
-impl Kind {
-    pub(crate) fn of(number: u8) -> Kind {
-        match number {
-            1 => Kind::Text,
-            2 => Kind::Integer,
-            3 => Kind::Float,
-            4 => Kind::Bool,
-            5 => Kind::Null,
-            6 => Kind::Array,
-            7 => Kind::Object,
-            _ => Kind::Bytes,
-        }
-    }
-}
-
 /// The columns of one batch, as they came over the boundary.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Columns<'a> {
+pub struct Columns<'a> {
     pub(crate) arena: &'a [u8],
     pub(crate) spans: &'a [u32],
     pub(crate) kinds: &'a [u8],
@@ -60,6 +24,17 @@ impl<'a> Columns<'a> {
 }
 
 /// One event: the fields the plugin declared and, if it asked for it, the payload.
+///
+/// It borrows the batch and copies nothing. Fields are found by their place in the list of
+/// [`Plugin::fields`](crate::Plugin::fields).
+///
+/// ```
+/// use weir_plugin::Event;
+///
+/// fn is_large(event: &Event<'_>) -> bool {
+///     event.field(0).and_then(|amount| amount.as_f64()).is_some_and(|amount| amount > 1e6)
+/// }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Event<'a> {
     arena: &'a [u8],
@@ -69,9 +44,16 @@ pub struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
-    /// The field at this place of [`Plugin::fields`](crate::Plugin::fields); `None` if the event lacks it.
+    /// The field at this place of [`Plugin::fields`](crate::Plugin::fields); `None` if the event lacks it, or
+    /// if there is no such place.
     pub fn field(&self, index: usize) -> Option<Field<'a>> {
         self.column(index + 1)
+    }
+
+    /// The same, if it can name an entity ([`Field::names_entity`]): what partition keys and lookup keys are
+    /// made of.
+    pub fn entity(&self, index: usize) -> Option<Field<'a>> {
+        self.field(index).filter(|field| field.names_entity())
     }
 
     /// All declared fields, in order.
@@ -85,7 +67,8 @@ impl<'a> Event<'a> {
         self.column(0).map_or(&[], Field::bytes)
     }
 
-    /// When the gateway received it, in nanoseconds since 1970.
+    /// When the gateway received it, in nanoseconds since 1970. The same on every run over this event, unlike
+    /// a clock.
     pub fn time_ns(&self) -> u64 {
         self.time_ns
     }
@@ -97,40 +80,5 @@ impl<'a> Event<'a> {
         }
         let bytes = self.arena.get(offset as usize..)?.get(..length as usize)?;
         Some(Field { bytes, offset, kind: Kind::of(*self.kinds.get(column)?) })
-    }
-}
-
-/// One value of an event.
-#[derive(Clone, Copy, Debug)]
-pub struct Field<'a> {
-    bytes: &'a [u8],
-    pub(crate) offset: u32,
-    kind: Kind,
-}
-
-impl<'a> Field<'a> {
-    /// What it is: `5` and `"5"` have the same text and different kinds.
-    pub fn kind(self) -> Kind {
-        self.kind
-    }
-
-    /// Its bytes; see [`Kind`] for what they are.
-    pub fn bytes(self) -> &'a [u8] {
-        self.bytes
-    }
-
-    /// A string's characters, or the source text of anything else; `None` if it is not UTF-8.
-    pub fn text(self) -> Option<&'a str> {
-        str::from_utf8(self.bytes).ok()
-    }
-
-    /// Whether it can name an entity, as a partition key or lookup key does: a string that is not empty, or
-    /// an integer.
-    pub fn names_entity(self) -> bool {
-        match self.kind {
-            Kind::Text => !self.bytes.is_empty(),
-            Kind::Integer => true,
-            _ => false,
-        }
     }
 }

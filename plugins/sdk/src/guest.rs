@@ -1,50 +1,54 @@
-//! The exports of a plugin, for any [`Plugin`]. Only in WebAssembly; natively [`testing`](crate::testing)
-//! stands in for it.
+//! The exports of a plugin, for anything [`Bound`]. Only in WebAssembly; natively
+//! [`testing`](crate::testing) stands in for it.
 
 use crate::batch::Columns;
 use crate::bindings::exports::weir::plugin::lifecycle::{Binding, Error as WireError, Info};
 use crate::bindings::exports::weir::plugin::processor::{Batch, Output};
-use crate::log::{self, Level};
-use crate::plugin::{Error, Plugin, configured, judge};
+use crate::bound::Bound;
+use crate::error::Error;
+use crate::log;
+use crate::section::SDK;
 
 pub use crate::bindings::exports::weir::plugin::{lifecycle, processor};
 
 impl From<Error> for WireError {
     fn from(error: Error) -> Self {
-        WireError { code: error.code, message: error.message, retryable: false }
+        WireError { code: error.code, message: error.message, retryable: error.retryable }
     }
 }
 
 /// `describe` of the contract.
-pub fn describe<P: Plugin>(name: &str, version: &str, config_json: &str) -> Result<Info, WireError> {
+pub fn describe<B: Bound>(name: &str, version: &str, config_json: &str) -> Result<Info, WireError> {
     report_panics();
-    let plugin: P = configured(config_json)?;
+    let bound = B::configured(config_json)?;
     Ok(Info {
         name: name.to_owned(),
         version: version.to_owned(),
-        sdk: concat!("weir-plugin ", env!("CARGO_PKG_VERSION")).to_owned(),
-        fields: plugin.fields(),
-        needs_payload: plugin.needs_payload(),
-        roles: P::ROLES.iter().map(|role| role.name().to_owned()).collect(),
-        max_batch: plugin.max_batch(),
+        sdk: SDK.to_owned(),
+        fields: bound.fields(),
+        needs_payload: bound.needs_payload(),
+        roles: B::ROLES.iter().map(|role| role.name().to_owned()).collect(),
+        max_batch: bound.max_batch(),
         meta: Vec::new(),
     })
 }
 
 /// `init` of the contract.
-pub fn init<P: Plugin>(binding: &Binding) -> Result<P, WireError> {
+pub fn init<B: Bound>(binding: &Binding) -> Result<B, WireError> {
     report_panics();
-    Ok(configured(&binding.config_json)?)
+    let mut bound = B::configured(&binding.config_json)?;
+    bound.open()?;
+    Ok(bound)
 }
 
 /// `health` of the contract.
-pub fn health<P: Plugin>(plugin: Option<&P>) -> Result<(), WireError> {
-    Ok(plugin.ok_or_else(not_bound)?.health()?)
+pub fn health<B: Bound>(bound: Option<&B>) -> Result<(), WireError> {
+    Ok(bound.ok_or_else(Error::not_bound)?.health()?)
 }
 
 /// `process` of the contract.
-pub fn process<P: Plugin>(plugin: Option<&P>, batch: &Batch) -> Result<Output, WireError> {
-    let plugin = plugin.ok_or_else(not_bound)?;
+pub fn process<B: Bound>(bound: Option<&B>, batch: &Batch) -> Result<Output, WireError> {
+    let bound = bound.ok_or_else(Error::not_bound)?;
     let columns = Columns {
         arena: &batch.arena,
         spans: &batch.spans,
@@ -52,15 +56,11 @@ pub fn process<P: Plugin>(plugin: Option<&P>, batch: &Batch) -> Result<Output, W
         stride: (batch.stride as usize).max(1),
         times: &batch.times,
     };
-    let answer = judge(plugin, columns.events());
+    let answer = bound.judge(columns)?;
     Ok(Output { arena: answer.arena, actions: answer.actions, ops: answer.ops })
 }
 
-fn not_bound() -> Error {
-    Error { code: Error::NOT_BOUND, message: "called before init".to_owned() }
-}
-
-/// A panic is a trap without a word, unless it is written down before.
+/// A panic is a trap without a word, unless it is written down before, with its message and place.
 fn report_panics() {
-    std::panic::set_hook(Box::new(|panic| log::write(Level::Error, &panic.to_string())));
+    std::panic::set_hook(Box::new(|panic| log::error(&panic.to_string())));
 }

@@ -1,29 +1,52 @@
-//! Counters in the gateway's metrics, under the plugin's name. In native tests they are not kept.
+//! Numbers in the gateway's metrics, under the plugin's name. Natively they are kept in
+//! [`testing::World`](crate::testing::World).
+//!
+//! A name is `[a-z][a-z0-9_]*`, at most 64 bytes; the host keeps 32 of them per plugin and takes the numbers
+//! of a call over only if it ends well. Resolving a name is a call of the host: do it once.
+//!
+//! ```
+//! use std::sync::LazyLock;
+//! use weir_plugin::metrics::Counter;
+//!
+//! static UNKNOWN: LazyLock<Counter> = LazyLock::new(|| Counter::new("unknown_countries"));
+//!
+//! UNKNOWN.add(1);
+//! ```
+
+use crate::host::{Host, Metrics as _};
 
 /// A counter, resolved once.
 #[derive(Clone, Copy, Debug)]
 pub struct Counter {
-    #[cfg(target_arch = "wasm32")]
     id: u32,
 }
 
 impl Counter {
-    /// The counter of this name: `[a-z][a-z0-9_]*`, at most 64 bytes. The host keeps so many names per plugin.
+    /// The counter of this name. One name too many counts nowhere.
     pub fn new(name: &str) -> Self {
-        #[cfg(target_arch = "wasm32")]
-        return Counter { id: crate::bindings::weir::plugin::metrics::counter(name) };
-        #[cfg(not(target_arch = "wasm32"))]
-        {
-            debug_assert!(!name.is_empty(), "a counter has a name");
-            Counter {}
-        }
+        Counter { id: Host::counter(name) }
     }
 
-    /// Counts; the host takes it over only if the call ends well.
+    /// Counts.
     pub fn add(self, delta: u64) {
-        #[cfg(target_arch = "wasm32")]
-        crate::bindings::weir::plugin::metrics::add(self.id, delta);
-        #[cfg(not(target_arch = "wasm32"))]
-        let _: u64 = delta;
+        Host::add(self.id, delta);
+    }
+}
+
+/// A histogram, resolved once.
+#[derive(Clone, Copy, Debug)]
+pub struct Histogram {
+    id: u32,
+}
+
+impl Histogram {
+    /// The histogram of this name. One name too many counts nowhere.
+    pub fn new(name: &str) -> Self {
+        Histogram { id: Host::histogram(name) }
+    }
+
+    /// Observes a value, in the unit that the name ends with.
+    pub fn observe(self, value: f64) {
+        Host::observe(self.id, value);
     }
 }

@@ -1,7 +1,8 @@
 //! What a plugin wants changed: ops as rows over one arena, written event by event. Whether an op is allowed
 //! is the host's to decide.
 
-use crate::batch::Field;
+use crate::field::Field;
+use crate::rows::Row;
 
 /// The value span points into the batch's arena.
 const IN_BATCH: u32 = 1 << 31;
@@ -11,7 +12,7 @@ const ROWS_EXPECTED: usize = 3;
 
 /// What the host gets back for one batch.
 #[derive(Debug, Default)]
-pub(crate) struct Answer {
+pub struct Answer {
     pub(crate) arena: Vec<u8>,
     pub(crate) actions: Vec<u8>,
     pub(crate) ops: Vec<u32>,
@@ -28,7 +29,7 @@ impl Answer {
     }
 }
 
-/// A value for an op: a [`Field`] of the same event travels without a copy, text and bytes are copied.
+/// A value for an op: a [`Field`] of the same event travels without a copy; text, bytes and a [`Row`] are copied.
 #[derive(Clone, Copy, Debug)]
 pub struct Value<'a>(Source<'a>);
 
@@ -36,6 +37,15 @@ pub struct Value<'a>(Source<'a>);
 enum Source<'a> {
     Field(Field<'a>),
     Bytes(&'a [u8]),
+}
+
+impl<'a> Value<'a> {
+    pub(crate) fn bytes(self) -> &'a [u8] {
+        match self.0 {
+            Source::Field(field) => field.bytes(),
+            Source::Bytes(bytes) => bytes,
+        }
+    }
 }
 
 impl<'a> From<Field<'a>> for Value<'a> {
@@ -53,6 +63,12 @@ impl<'a> From<&'a str> for Value<'a> {
 impl<'a> From<&'a [u8]> for Value<'a> {
     fn from(bytes: &'a [u8]) -> Self {
         Value(Source::Bytes(bytes))
+    }
+}
+
+impl<'a> From<Row<'a>> for Value<'a> {
+    fn from(row: Row<'a>) -> Self {
+        Value(Source::Bytes(row.bytes()))
     }
 }
 
@@ -154,6 +170,6 @@ impl Patch<'_> {
 }
 
 /// Sizes within a guest's memory, which is 32 bits wide.
-fn size(length: usize) -> u32 {
+pub(crate) fn size(length: usize) -> u32 {
     u32::try_from(length).expect("a guest's memory is at most 4 GiB")
 }

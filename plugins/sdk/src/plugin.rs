@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use serde::de::DeserializeOwned;
 
 use crate::batch::Event;
-use crate::patch::{Answer, Patch};
+use crate::error::Error;
+use crate::patch::Patch;
 
 /// A plugin. The type is its own config: the host's JSON object is deserialized into it once per instance.
 ///
@@ -28,7 +29,9 @@ use crate::patch::{Answer, Patch};
 ///     }
 ///
 ///     fn process(&self, event: &Event<'_>, patch: &mut Patch<'_>) -> Verdict {
-///         event.field(0).map_or((), |tenant| patch.partition_key(tenant));
+///         if let Some(tenant) = event.entity(0) {
+///             patch.partition_key(tenant);
+///         }
 ///         Verdict::Pass
 ///     }
 /// }
@@ -36,6 +39,13 @@ use crate::patch::{Answer, Patch};
 /// let ending = Case::new().text("header:x-tenant", "t-1").run::<ByTenant>(r#"{"header": "x-tenant"}"#);
 /// assert_eq!(ending.partition_key(), Some("t-1"));
 /// ```
+///
+/// It knows nothing but the event. What looks into tables or at a clock is an
+/// [`Enricher`](crate::Enricher).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no `Plugin`",
+    note = "an `Enricher` is exported with `export!(T, world: enricher)`; only it may look things up"
+)]
 pub trait Plugin: DeserializeOwned + 'static {
     /// What it may do; the host refuses answers outside of it.
     const ROLES: &[Role];
@@ -55,11 +65,17 @@ pub trait Plugin: DeserializeOwned + 'static {
     }
 
     /// Whether the config makes sense beyond its shape.
+    ///
+    /// # Errors
+    /// What is wrong with it, for the operator.
     fn check(&self) -> Result<(), Error> {
         Ok(())
     }
 
     /// A self-test, run before this version takes traffic.
+    ///
+    /// # Errors
+    /// Why it must not.
     fn health(&self) -> Result<(), Error> {
         Ok(())
     }
@@ -70,6 +86,7 @@ pub trait Plugin: DeserializeOwned + 'static {
 
 /// What a plugin may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Role {
     /// Drop, refuse, dead-letter.
     Filter,
@@ -92,6 +109,7 @@ impl Role {
 
 /// What becomes of an event. Reasons are public and hold no values of the event; 256 bytes of them are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Verdict {
     /// It goes on, patched or not.
     Pass,
@@ -103,58 +121,4 @@ pub enum Verdict {
     DeadLetter(Cow<'static, str>),
     /// The plugin cannot judge it; the route says what happens then.
     Fail(Cow<'static, str>),
-}
-
-/// Why a config cannot be used, or a plugin is not well.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Error {
-    pub(crate) code: u32,
-    pub(crate) message: String,
-}
-
-impl Error {
-    pub(crate) const BAD_CONFIG: u32 = 1;
-    #[cfg(target_arch = "wasm32")]
-    pub(crate) const NOT_BOUND: u32 = 2;
-    const OTHER: u32 = 4;
-
-    /// An error with what to do about it.
-    pub fn new(message: impl Into<String>) -> Self {
-        Error { code: Self::OTHER, message: message.into() }
-    }
-
-    /// The operator's text.
-    pub fn message(&self) -> &str {
-        &self.message
-    }
-}
-
-/// The plugin of a config, checked.
-pub(crate) fn configured<P: Plugin>(config_json: &str) -> Result<P, Error> {
-    let bad = |message| Error { code: Error::BAD_CONFIG, message };
-    let plugin: P = serde_json::from_str(config_json).map_err(|error| bad(error.to_string()))?;
-    plugin.check().map_err(|error| bad(error.message))?;
-    Ok(plugin)
-}
-
-/// Runs a plugin over a batch.
-pub(crate) fn judge<'a, P: Plugin>(plugin: &P, events: impl Iterator<Item = Event<'a>>) -> Answer {
-    let mut answer = Answer::new(events.size_hint().0);
-    for (index, event) in (0..).zip(events) {
-        let kept = answer.ops.len();
-        let mut patch = Patch { event: index, answer: &mut answer };
-        let (action, reason) = match plugin.process(&event, &mut patch) {
-            Verdict::Pass => (0, None),
-            Verdict::Drop(reason) => (1, Some(reason)),
-            Verdict::Refuse(reason) => (2, Some(reason)),
-            Verdict::DeadLetter(reason) => (3, Some(reason)),
-            Verdict::Fail(reason) => (4, Some(reason)),
-        };
-        if let Some(reason) = reason {
-            patch.answer.ops.truncate(kept);
-            patch.reason(&reason);
-        }
-        answer.actions.push(action);
-    }
-    answer
 }

@@ -108,7 +108,9 @@ impl Bench {
     fn count(&self) -> Result<Count> {
         self.runtime.block_on(async {
             let kafka = Kafka::start(KafkaOptions::default()).await;
-            kafka.create_topic("orders", 6, &[]).await;
+            for topic in ["orders", "orders.dead-letter"] {
+                kafka.create_topic(topic, 6, &[]).await;
+            }
             let ours = self.ours(kafka.bootstrap()).await?;
             let plan = Plan {
                 target: ours.address,

@@ -9,7 +9,7 @@ use rdkafka::mocking::MockCluster;
 /// Prints its bootstrap address on one line and lives until its stdin closes.
 #[derive(Parser)]
 struct Flags {
-    /// The topic to create.
+    /// The topic to create, and its dead-letter topic.
     #[arg(long, default_value = "orders")]
     topic: String,
     /// Its number of partitions.
@@ -20,7 +20,9 @@ struct Flags {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let flags = Flags::parse();
     let cluster = MockCluster::new(1)?;
-    cluster.create_topic(&flags.topic, flags.partitions, 1)?;
+    for topic in [&flags.topic, &format!("{}.dead-letter", flags.topic)] {
+        cluster.create_topic(topic, flags.partitions, 1)?;
+    }
     println!("{}", cluster.bootstrap_servers());
     std::io::stdout().flush()?;
     std::io::stdin().read_to_end(&mut Vec::new())?;

@@ -174,8 +174,8 @@ fn contention(at: &str, route: &RouteSettings, other: &RouteSettings, findings: 
         findings.push(Finding::error(format!("{at}/name"), format!("two routes are named `{}`", route.name)));
         return;
     }
-    for topic in topics(route) {
-        if let Some(taken) = topics(other).find(|taken| collide(taken, topic)) {
+    for topic in route.topics() {
+        if let Some(taken) = other.topics().find(|taken| collide(taken, &topic)) {
             let message = format!("the topic `{topic}` belongs to the route `{}` already", other.name);
             let finding = Finding::error(format!("{at}/topic"), message);
             findings.push(if taken == topic {
@@ -194,10 +194,6 @@ fn contention(at: &str, route: &RouteSettings, other: &RouteSettings, findings: 
         let message = format!("an event may match both this route and `{}`, which comes first", other.name);
         findings.push(Finding::warning(format!("{at}/match"), message));
     }
-}
-
-fn topics(route: &RouteSettings) -> impl Iterator<Item = &str> {
-    std::iter::once(&route.topic).chain(&route.topics_allowed).map(String::as_str)
 }
 
 /// Kafka refuses topics that differ only in `.` and `_`.

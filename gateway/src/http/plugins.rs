@@ -1,0 +1,111 @@
+//! Plugin versions, on the admin listener: what there is, another one in, another one in force, back again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::response::Response;
+use axum::routing::{get, post};
+use bytes::Bytes;
+use http::StatusCode;
+use serde::Deserialize;
+
+use super::reply;
+use crate::pipeline::Shared;
+use crate::plugin::{VersionDescription, VersionError};
+use crate::problem::{Code, Problem};
+
+/// The paths below `/admin/v1/plugins`. A version has at most so many bytes.
+pub fn router(shared: Arc<Shared>, bytes_max: usize) -> Router {
+    Router::new()
+        .route("/admin/v1/plugins", get(list))
+        .route("/admin/v1/plugins/{plugin}/versions", post(add).layer(DefaultBodyLimit::max(bytes_max)))
+        .route("/admin/v1/plugins/{plugin}/activate", post(activate))
+        .route("/admin/v1/plugins/{plugin}/rollback", post(roll_back))
+        .with_state(shared)
+}
+
+/// How a version may come into force.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Wish {
+    /// At once, if it is well.
+    activate: bool,
+    /// Although events may move to other partitions.
+    allow_key_changes: bool,
+}
+
+/// Which version is to be in force.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Choice {
+    /// SHA-256 of its file, in hex.
+    digest: String,
+    #[serde(default)]
+    allow_key_changes: bool,
+}
+
+async fn list(State(shared): State<Arc<Shared>>) -> Response {
+    json(StatusCode::OK, &BTreeMap::from([("plugins", shared.plugins.list())]))
+}
+
+async fn add(
+    State(shared): State<Arc<Shared>>,
+    Path(plugin): Path<String>,
+    Query(wish): Query<Wish>,
+    file: Bytes,
+) -> Response {
+    off_the_runtime(StatusCode::CREATED, move || {
+        let versions = &shared.plugins;
+        let staged = versions.stage(&plugin, &file)?;
+        match wish.activate {
+            true => versions.activate(&plugin, &staged.digest, wish.allow_key_changes),
+            false => Ok(staged),
+        }
+    })
+    .await
+}
+
+async fn activate(State(shared): State<Arc<Shared>>, Path(plugin): Path<String>, body: Bytes) -> Response {
+    let choice: Choice = match serde_json::from_slice(&body) {
+        Ok(choice) => choice,
+        Err(error) => {
+            let detail = format!("send {{\"digest\": \"…\"}}: {error}");
+            return reply::problem(&Problem::new(Code::InvalidJson, detail));
+        }
+    };
+    off_the_runtime(StatusCode::OK, move || {
+        let digest = choice.digest.strip_prefix("sha256:").unwrap_or(&choice.digest);
+        shared.plugins.activate(&plugin, digest, choice.allow_key_changes)
+    })
+    .await
+}
+
+async fn roll_back(
+    State(shared): State<Arc<Shared>>,
+    Path(plugin): Path<String>,
+    Query(wish): Query<Wish>,
+) -> Response {
+    off_the_runtime(StatusCode::OK, move || shared.plugins.roll_back(&plugin, wish.allow_key_changes)).await
+}
+
+fn json(status: StatusCode, value: &impl serde::Serialize) -> Response {
+    let body = serde_json::to_vec(value).expect("plain values have a JSON form");
+    reply::json(status, "application/json", body)
+}
+
+/// Compiling takes seconds, and a lock may be held as long.
+async fn off_the_runtime(
+    status: StatusCode,
+    work: impl FnOnce() -> Result<VersionDescription, VersionError> + Send + 'static,
+) -> Response {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(description)) => json(status, &description),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "a plugin version is not taken");
+            reply::problem(&Problem::new(error.code(), error.to_string()))
+        }
+        Err(_) => reply::problem(&Problem::new(Code::Internal, "the version could not be judged")),
+    }
+}

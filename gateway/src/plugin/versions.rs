@@ -1,0 +1,365 @@
+//! The versions of each plugin, and which of them is in force. A version is loaded for every route that uses the
+//! plugin, then published: all routes and workers go over to it between two chunks. What fails before that
+//! changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::{ArcSwap, Guard};
+
+use super::chain::Chains;
+use super::load::{Host, LoadError, Plugin, Use};
+use crate::problem::Code;
+
+/// How often a file is looked at.
+const LOOK: Duration = Duration::from_secs(2);
+/// Versions of one plugin that are kept, the one in force among them.
+const KEPT_MAX: usize = 8;
+
+/// One use of a plugin: a place in a route's chain.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The route.
+    pub route: Arc<str>,
+    /// Where in its chain.
+    pub index: usize,
+    /// The plugin's name in the config.
+    pub plugin: Arc<str>,
+    /// The route's config for it, a JSON object.
+    pub config_json: String,
+    /// Where it may send events, beside the route's own topic.
+    pub topics_allowed: Vec<Arc<str>>,
+}
+
+impl Place {
+    /// How its route uses the plugin.
+    pub fn usage(&self) -> Use<'_> {
+        Use { name: &self.plugin, config_json: &self.config_json, topics_allowed: &self.topics_allowed }
+    }
+}
+
+/// Why another version is not in force.
+#[derive(Debug, thiserror::Error)]
+pub enum VersionError {
+    /// No route uses a plugin of this name.
+    #[error("no route uses a plugin `{0}`")]
+    UnknownPlugin(String),
+    /// It was never loaded, or too long ago.
+    #[error("there is no version {digest} of `{plugin}`; `GET /admin/v1/plugins` lists them")]
+    UnknownVersion {
+        /// The plugin.
+        plugin: String,
+        /// What was asked for.
+        digest: String,
+    },
+    /// Nothing to go back to.
+    #[error("`{0}` has no earlier version to go back to")]
+    NoEarlier(String),
+    /// It would move events to other partitions.
+    #[error(
+        "`{0}` sets partition keys: another version may move events to other partitions, and break the order of a key \
+         where it does; ask for it with `allow_key_changes`"
+    )]
+    Keys(String),
+    /// Its file cannot be read.
+    #[error(transparent)]
+    Read(#[from] LoadError),
+    /// It cannot be loaded for one of its places.
+    #[error("route {route}: {error}")]
+    Load {
+        /// Which route.
+        route: Arc<str>,
+        /// Why.
+        error: LoadError,
+    },
+}
+
+impl VersionError {
+    /// What the operator is told.
+    pub fn code(&self) -> Code {
+        match self {
+            VersionError::UnknownPlugin(_) => Code::UnknownPlugin,
+            VersionError::UnknownVersion { .. } | VersionError::NoEarlier(_) => Code::UnknownVersion,
+            VersionError::Keys(_) => Code::KeyChange,
+            VersionError::Read(_) | VersionError::Load { .. } => Code::PluginUnusable,
+        }
+    }
+}
+
+/// Where a version is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// Loaded and healthy; no event has met it.
+    Staged,
+    /// In force.
+    Active,
+    /// Was in force.
+    Retired,
+}
+
+/// A version as an operator sees it.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Description {
+    /// SHA-256 of its file, in hex.
+    pub digest: Arc<str>,
+    /// Its own name.
+    pub name: Arc<str>,
+    /// Its version.
+    pub version: Arc<str>,
+    /// Where it is in its life.
+    pub stage: Stage,
+    /// When it came to that, in seconds since 1970.
+    pub since_s: u64,
+    /// Whether it sets partition keys.
+    pub sets_keys: bool,
+}
+
+#[derive(Debug)]
+struct Version {
+    description: Description,
+    /// One for each of the plugin's places.
+    plugins: Vec<Arc<Plugin>>,
+}
+
+/// All plugins of this process, each in one version.
+pub struct Versions {
+    host: Option<Host>,
+    places: Vec<Place>,
+    generation: ArcSwap<Chains>,
+    /// By plugin, the oldest first. Held while one is published, so that two never mix.
+    known: Mutex<BTreeMap<Arc<str>, Vec<Version>>>,
+}
+
+impl Versions {
+    /// No plugins at all.
+    pub fn none() -> Self {
+        Versions { host: None, places: Vec::new(), generation: ArcSwap::default(), known: Mutex::default() }
+    }
+
+    /// Loads each plugin from its file, and puts it in force.
+    pub fn load(
+        host: Host,
+        places: Vec<Place>,
+        path: impl Fn(&str) -> PathBuf,
+    ) -> Result<Self, VersionError> {
+        let versions = Versions { host: Some(host), places, ..Versions::none() };
+        let mut chains: BTreeMap<Arc<str>, Vec<(usize, Arc<Plugin>)>> = BTreeMap::new();
+        let mut known = BTreeMap::new();
+        let names: BTreeSet<_> = versions.places.iter().map(|place| Arc::clone(&place.plugin)).collect();
+        for name in names {
+            let mut version = versions.version(&name, &versions.read(&path(&name))?)?;
+            version.description.stage = Stage::Active;
+            for (place, plugin) in versions.places_of(&name).zip(&version.plugins) {
+                chains.entry(Arc::clone(&place.route)).or_default().push((place.index, Arc::clone(plugin)));
+            }
+            known.insert(name, vec![version]);
+        }
+        let in_order = |mut chain: Vec<(usize, Arc<Plugin>)>| {
+            chain.sort_by_key(|(index, _)| *index);
+            chain.into_iter().map(|(_, plugin)| plugin).collect()
+        };
+        let chains = chains.into_iter().map(|(route, chain)| (route, in_order(chain)));
+        versions.generation.store(Arc::new(Chains::new(chains)));
+        *versions.known() = known;
+        Ok(versions)
+    }
+
+    /// Reads a file that may be a version.
+    pub fn read(&self, path: &Path) -> Result<Vec<u8>, VersionError> {
+        let host = self.host.as_ref().ok_or_else(|| VersionError::UnknownPlugin(String::new()))?;
+        Ok(host.read(path)?)
+    }
+
+    /// Follows the plugins' files until the last owner is gone: a changed one is put in force if it is well, and if it
+    /// sets keys only loaded.
+    pub fn follow(self: &Arc<Self>, path: impl Fn(&str) -> PathBuf + Send + 'static) -> io::Result<()> {
+        let names: BTreeSet<_> = self.places.iter().map(|place| Arc::clone(&place.plugin)).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let stamp = |path: &Path| fs::metadata(path).and_then(|file| Ok((file.modified()?, file.len()))).ok();
+        let mut files: Vec<_> = names.into_iter().map(|name| (path(&name), name)).collect::<Vec<_>>();
+        files.sort();
+        let mut seen: Vec<_> = files.iter().map(|(path, _)| stamp(path)).collect();
+        let versions = Arc::downgrade(self);
+        let following = move || {
+            while let Some(versions) = versions.upgrade() {
+                for ((path, name), seen) in files.iter().zip(&mut seen) {
+                    let now = stamp(path);
+                    if now.is_some() && now != *seen {
+                        // What could not be used is not tried again before it changes.
+                        *seen = now;
+                        versions.changed(name, path);
+                    }
+                }
+                drop(versions);
+                thread::sleep(LOOK);
+            }
+        };
+        thread::Builder::new().name("plugin-files".to_owned()).spawn(following).map(drop)
+    }
+
+    fn changed(&self, plugin: &str, path: &Path) {
+        let taken = self
+            .read(path)
+            .and_then(|bytes| self.stage(plugin, &bytes))
+            .and_then(|staged| self.activate(plugin, &staged.digest, false));
+        match taken {
+            Ok(_) => {}
+            Err(error @ VersionError::Keys(_)) => {
+                tracing::warn!(plugin, %error, "its file changed: loaded, not in force")
+            }
+            Err(error) => {
+                tracing::warn!(plugin, %error, "its file changed and cannot be used; it stays as it is")
+            }
+        }
+    }
+
+    /// The generation in force.
+    pub fn generation(&self) -> Guard<Arc<Chains>> {
+        self.generation.load()
+    }
+
+    /// Loads a version for all its places; no event meets it yet. Slow: compiles. Not for a worker.
+    pub fn stage(&self, plugin: &str, bytes: &[u8]) -> Result<Description, VersionError> {
+        let version = self.version(plugin, bytes)?;
+        let mut known = self.known();
+        let versions = versions_of(&mut known, plugin)?;
+        let description = version.description.clone();
+        if let Some(known) = versions.iter().find(|known| known.description.digest == description.digest) {
+            return Ok(known.description.clone());
+        }
+        if versions.len() >= KEPT_MAX
+            && let Some(oldest) = versions.iter().position(|known| known.description.stage != Stage::Active)
+        {
+            versions.remove(oldest);
+        }
+        versions.push(version);
+        Ok(description)
+    }
+
+    /// Puts a loaded version in force, on all routes at once. One that sets keys only if that is allowed.
+    pub fn activate(
+        &self,
+        plugin: &str,
+        digest: &str,
+        allow_key_changes: bool,
+    ) -> Result<Description, VersionError> {
+        let mut known = self.known();
+        let versions = versions_of(&mut known, plugin)?;
+        let wanted = versions.iter().position(|version| *version.description.digest == *digest);
+        let wanted = wanted.ok_or_else(|| VersionError::UnknownVersion {
+            plugin: plugin.to_owned(),
+            digest: digest.chars().take(64).collect(),
+        })?;
+        if versions[wanted].description.stage == Stage::Active {
+            return Ok(versions[wanted].description.clone());
+        }
+        let was = versions.iter().find(|version| version.description.stage == Stage::Active);
+        let sets_keys = was.into_iter().chain([&versions[wanted]]).any(|it| it.description.sets_keys);
+        if sets_keys && !allow_key_changes {
+            return Err(VersionError::Keys(plugin.to_owned()));
+        }
+        self.publish(plugin, &versions[wanted]);
+        for version in versions.iter_mut().filter(|version| version.description.stage == Stage::Active) {
+            version.description.enter(Stage::Retired);
+        }
+        // The newest in force is the last: going back takes the one before it.
+        let mut version = versions.remove(wanted);
+        version.description.enter(Stage::Active);
+        let description = version.description.clone();
+        versions.push(version);
+        Ok(description)
+    }
+
+    /// Goes back to the version that was in force before.
+    pub fn roll_back(&self, plugin: &str, allow_key_changes: bool) -> Result<Description, VersionError> {
+        let earlier = {
+            let mut known = self.known();
+            let versions = versions_of(&mut known, plugin)?;
+            let mut newest_first = versions.iter().rev();
+            let retired = newest_first.find(|version| version.description.stage == Stage::Retired);
+            retired.map(|version| Arc::clone(&version.description.digest))
+        };
+        let digest = earlier.ok_or_else(|| VersionError::NoEarlier(plugin.to_owned()))?;
+        self.activate(plugin, &digest, allow_key_changes)
+    }
+
+    /// Every plugin's versions, the newest last.
+    pub fn list(&self) -> BTreeMap<Arc<str>, Vec<Description>> {
+        let describe = |versions: &Vec<Version>| {
+            versions.iter().map(|version| version.description.clone()).collect::<Vec<_>>()
+        };
+        self.known().iter().map(|(name, versions)| (Arc::clone(name), describe(versions))).collect()
+    }
+
+    fn version(&self, plugin: &str, bytes: &[u8]) -> Result<Version, VersionError> {
+        let host = self.host.as_ref().ok_or_else(|| VersionError::UnknownPlugin(plugin.to_owned()))?;
+        let load = |place: &Place| {
+            host.load_bytes(bytes, &place.usage())
+                .map_err(|error| VersionError::Load { route: Arc::clone(&place.route), error })
+        };
+        let plugins = self.places_of(plugin).map(load).collect::<Result<Vec<_>, _>>()?;
+        let first = plugins.first().ok_or_else(|| VersionError::UnknownPlugin(plugin.to_owned()))?;
+        let description = Description {
+            digest: Arc::clone(&first.digest),
+            name: Arc::clone(&first.name),
+            version: Arc::clone(&first.version),
+            stage: Stage::Staged,
+            since_s: now_s(),
+            sets_keys: plugins.iter().any(|plugin| plugin.sets_keys()),
+        };
+        Ok(Version { description, plugins })
+    }
+
+    fn publish(&self, plugin: &str, version: &Version) {
+        let replaced: Vec<_> = self
+            .places_of(plugin)
+            .zip(&version.plugins)
+            .map(|(place, plugin)| (Arc::clone(&place.route), place.index, Arc::clone(plugin)))
+            .collect();
+        let generation = self.generation.load().with(&replaced);
+        self.generation.store(Arc::new(generation));
+        let Description { name, version, digest, .. } = &version.description;
+        tracing::info!(plugin, %name, %version, %digest, "a plugin version is in force");
+    }
+
+    fn places_of<'v>(&'v self, plugin: &'v str) -> impl Iterator<Item = &'v Place> {
+        self.places.iter().filter(move |place| *place.plugin == *plugin)
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Vec<Version>>> {
+        // Whoever panicked here had changed nothing, or everything.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Versions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Versions").field("places", &self.places).finish_non_exhaustive()
+    }
+}
+
+impl Description {
+    fn enter(&mut self, stage: Stage) {
+        self.stage = stage;
+        self.since_s = now_s();
+    }
+}
+
+fn versions_of<'k>(
+    known: &'k mut BTreeMap<Arc<str>, Vec<Version>>,
+    plugin: &str,
+) -> Result<&'k mut Vec<Version>, VersionError> {
+    known.get_mut(plugin).ok_or_else(|| VersionError::UnknownPlugin(plugin.to_owned()))
+}
+
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
