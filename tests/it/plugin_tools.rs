@@ -228,7 +228,9 @@ fn the_javascript_sdk_passes_its_own_tests() {
 #[test]
 fn the_python_sdk_passes_its_own_tests() {
     let args = ["-B", "-m", "unittest"];
-    let Some(output) = run("python3", &args, "sdk-python") else { skip!("there is no python3 on this machine") };
+    let Some(output) = run("python3", &args, "sdk-python") else {
+        skip!("there is no python3 on this machine")
+    };
     expect(&output, 0, &["Ran 8 tests", "OK"]);
 }
 

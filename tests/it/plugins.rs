@@ -268,6 +268,33 @@ async fn versions_change_under_load_and_every_event_met_one_that_was_in_force() 
     assert_eq!((status, &version["digest"]), (200, &json!(live[live.len() - 2])), "the one before the last");
 }
 
+/// Four of five events bring it down: it is not asked any more, its events are kept aside, and good ones bring it back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_fails_on_most_events_is_in_quarantine_until_a_call_is_well() {
+    let client = rogue("panic", "").await;
+    let list = async || {
+        let text = client.http.get(client.weir.admin_url("/admin/v1/plugins")).send().await.unwrap();
+        let list: Value = serde_json::from_slice(&text.bytes().await.unwrap()).unwrap();
+        list["plugins"]["rogue"][0]["in_quarantine"].as_bool().unwrap()
+    };
+    let batch: Vec<_> = (0..100).map(|number| event(number, number % 5 != 0)).collect();
+    let code = async |sent: &Value| {
+        let answer = client.event(sent.to_string()).await;
+        answer.body["code"].as_str().unwrap_or("stored").to_owned()
+    };
+    client.event(json!(batch).to_string()).await;
+    assert!(list().await);
+    assert_eq!(code(&event(1, false)).await, "quarantine", "nobody asks");
+    until("a call now and then finds it well", Duration::from_secs(20), async || {
+        (code(&event(1, false)).await == "stored").then_some(())
+    })
+    .await;
+    assert!(!list().await);
+    assert_eq!(code(&event(2, true)).await, "trap", "it is asked again");
+    let counted = client.metric("weir_events_in_total", "").await;
+    assert_eq!(counted, client.metric("weir_events_out_total", "").await);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_extractor_changes_only_when_that_is_asked_for() {
     let client = crate::spine::orders().await.start().await;

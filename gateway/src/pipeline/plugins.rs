@@ -32,7 +32,11 @@ pub(super) fn run<'a>(bench: &mut Bench, arena: &'a Bump, job: &Job<'a>, steps: 
     for instance in chain.instances() {
         let live: Vec<usize> = (0..steps.len()).filter(|index| steps[*index].is_ok()).collect();
         for events in instance.batches(live.len()) {
-            call(instance, &mut recheck, &live[events], steps);
+            if instance.plugin().admits() {
+                call(instance, &mut recheck, &live[events], steps);
+            } else {
+                set_aside(instance.plugin(), job.route.on_error, &live[events], steps);
+            }
         }
     }
 }
@@ -69,6 +73,13 @@ fn call<'a>(instance: &mut Instance, recheck: &mut Recheck<'_, 'a>, live: &[usiz
     };
     for index in live {
         Halt::Fault(error.ending(), text).stop(policy, &plugin, &mut steps[*index]);
+    }
+}
+
+/// Nobody asks a plugin that is in quarantine: its events meet the route's policy.
+fn set_aside(plugin: &Plugin, policy: OnError, live: &[usize], steps: &mut [Step<'_>]) {
+    for index in live {
+        Halt::Fault("quarantine", "the plugin is in quarantine").stop(policy, plugin, &mut steps[*index]);
     }
 }
 

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::instance::Instance;
-use super::load::Plugin;
+use super::loaded::Plugin;
 
 /// Each route's plugins, by the route's name: one generation, which never changes.
 #[derive(Clone, Debug, Default)]

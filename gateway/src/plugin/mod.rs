@@ -2,16 +2,19 @@
 //! instances that belong to one worker. What a patch does to an event is the pipeline's business, not ours.
 
 mod artifact;
+mod breaker;
 mod cache;
 mod chain;
 mod compile;
 mod counters;
 mod engine;
+mod follow;
 mod guest;
 mod host;
 mod input;
 mod instance;
 mod load;
+mod loaded;
 mod output;
 mod tables;
 mod trusted;
@@ -26,7 +29,8 @@ pub use self::compile::{CompileError, Compiler, compile_plugin};
 pub use self::counters::Counters;
 pub use self::guest::Overrun;
 pub use self::instance::{CallError, Instance};
-pub use self::load::{Host, LoadError, Plugin, StartError, Use};
+pub use self::load::{Host, LoadError, StartError, Use};
+pub use self::loaded::Plugin;
 pub use self::output::{Op, OutputError, Verdict, Verdicts};
 pub use self::tables::{TableError, TableSettings, Tables};
 pub use self::versions::{Description as VersionDescription, Place, Stage, VersionError, Versions};

@@ -3,21 +3,17 @@
 //! changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use arc_swap::{ArcSwap, Guard};
 
 use super::chain::Chains;
-use super::load::{Host, LoadError, Plugin, Use};
+use super::load::{Host, LoadError, Use};
+use super::loaded::Plugin;
 use crate::problem::Code;
 
-/// How often a file is looked at.
-const LOOK: Duration = Duration::from_secs(2);
 /// Versions of one plugin that are kept, the one in force among them.
 const KEPT_MAX: usize = 8;
 
@@ -101,6 +97,8 @@ pub enum Stage {
     Active,
     /// Was in force.
     Retired,
+    /// Was in force, and failed on most of its events.
+    Quarantined,
 }
 
 /// A version as an operator sees it.
@@ -118,6 +116,8 @@ pub struct Description {
     pub since_s: u64,
     /// Whether it sets partition keys.
     pub sets_keys: bool,
+    /// Whether a route does not ask it now, for having failed on most of its events.
+    pub in_quarantine: bool,
 }
 
 #[derive(Debug)]
@@ -151,8 +151,7 @@ impl Versions {
         let versions = Versions { host: Some(host), places, ..Versions::none() };
         let mut chains: BTreeMap<Arc<str>, Vec<(usize, Arc<Plugin>)>> = BTreeMap::new();
         let mut known = BTreeMap::new();
-        let names: BTreeSet<_> = versions.places.iter().map(|place| Arc::clone(&place.plugin)).collect();
-        for name in names {
+        for name in versions.names() {
             let mut version = versions.version(&name, &versions.read(&path(&name))?)?;
             version.description.stage = Stage::Active;
             for (place, plugin) in versions.places_of(&name).zip(&version.plugins) {
@@ -174,51 +173,6 @@ impl Versions {
     pub fn read(&self, path: &Path) -> Result<Vec<u8>, VersionError> {
         let host = self.host.as_ref().ok_or_else(|| VersionError::UnknownPlugin(String::new()))?;
         Ok(host.read(path)?)
-    }
-
-    /// Follows the plugins' files until the last owner is gone: a changed one is put in force if it is well, and if it
-    /// sets keys only loaded.
-    pub fn follow(self: &Arc<Self>, path: impl Fn(&str) -> PathBuf + Send + 'static) -> io::Result<()> {
-        let names: BTreeSet<_> = self.places.iter().map(|place| Arc::clone(&place.plugin)).collect();
-        if names.is_empty() {
-            return Ok(());
-        }
-        let stamp = |path: &Path| fs::metadata(path).and_then(|file| Ok((file.modified()?, file.len()))).ok();
-        let mut files: Vec<_> = names.into_iter().map(|name| (path(&name), name)).collect::<Vec<_>>();
-        files.sort();
-        let mut seen: Vec<_> = files.iter().map(|(path, _)| stamp(path)).collect();
-        let versions = Arc::downgrade(self);
-        let following = move || {
-            while let Some(versions) = versions.upgrade() {
-                for ((path, name), seen) in files.iter().zip(&mut seen) {
-                    let now = stamp(path);
-                    if now.is_some() && now != *seen {
-                        // What could not be used is not tried again before it changes.
-                        *seen = now;
-                        versions.changed(name, path);
-                    }
-                }
-                drop(versions);
-                thread::sleep(LOOK);
-            }
-        };
-        thread::Builder::new().name("plugin-files".to_owned()).spawn(following).map(drop)
-    }
-
-    fn changed(&self, plugin: &str, path: &Path) {
-        let taken = self
-            .read(path)
-            .and_then(|bytes| self.stage(plugin, &bytes))
-            .and_then(|staged| self.activate(plugin, &staged.digest, false));
-        match taken {
-            Ok(_) => {}
-            Err(error @ VersionError::Keys(_)) => {
-                tracing::warn!(plugin, %error, "its file changed: loaded, not in force")
-            }
-            Err(error) => {
-                tracing::warn!(plugin, %error, "its file changed and cannot be used; it stays as it is")
-            }
-        }
     }
 
     /// The generation in force.
@@ -268,7 +222,8 @@ impl Versions {
         }
         self.publish(plugin, &versions[wanted]);
         for version in versions.iter_mut().filter(|version| version.description.stage == Stage::Active) {
-            version.description.enter(Stage::Retired);
+            let stage = if version.in_quarantine() { Stage::Quarantined } else { Stage::Retired };
+            version.description.enter(stage);
         }
         // The newest in force is the last: going back takes the one before it.
         let mut version = versions.remove(wanted);
@@ -291,10 +246,19 @@ impl Versions {
         self.activate(plugin, &digest, allow_key_changes)
     }
 
+    /// The plugins that routes use.
+    pub(super) fn names(&self) -> BTreeSet<Arc<str>> {
+        self.places.iter().map(|place| Arc::clone(&place.plugin)).collect()
+    }
+
     /// Every plugin's versions, the newest last.
     pub fn list(&self) -> BTreeMap<Arc<str>, Vec<Description>> {
         let describe = |versions: &Vec<Version>| {
-            versions.iter().map(|version| version.description.clone()).collect::<Vec<_>>()
+            let description = |version: &Version| Description {
+                in_quarantine: version.in_quarantine(),
+                ..version.description.clone()
+            };
+            versions.iter().map(description).collect::<Vec<_>>()
         };
         self.known().iter().map(|(name, versions)| (Arc::clone(name), describe(versions))).collect()
     }
@@ -314,6 +278,7 @@ impl Versions {
             stage: Stage::Staged,
             since_s: now_s(),
             sets_keys: plugins.iter().any(|plugin| plugin.sets_keys()),
+            in_quarantine: false,
         };
         Ok(Version { description, plugins })
     }
@@ -343,6 +308,12 @@ impl Versions {
 impl std::fmt::Debug for Versions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Versions").field("places", &self.places).finish_non_exhaustive()
+    }
+}
+
+impl Version {
+    fn in_quarantine(&self) -> bool {
+        self.plugins.iter().any(|plugin| plugin.is_quarantined())
     }
 }
 

@@ -1,0 +1,75 @@
+//! What happens to versions without being asked for: a plugin's file changes, or a version keeps failing.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use super::versions::{Stage, VersionError, Versions};
+
+/// How often a file is looked at.
+const LOOK: Duration = Duration::from_secs(2);
+
+impl Versions {
+    /// Follows the plugins' files until the last owner is gone: a changed one is put in force if it is well, and if it
+    /// sets keys only loaded.
+    pub fn follow(self: &Arc<Self>, path: impl Fn(&str) -> PathBuf + Send + 'static) -> io::Result<()> {
+        let names = self.names();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let stamp = |path: &Path| fs::metadata(path).and_then(|file| Ok((file.modified()?, file.len()))).ok();
+        let mut files: Vec<_> = names.into_iter().map(|name| (path(&name), name)).collect::<Vec<_>>();
+        files.sort();
+        let mut seen: Vec<_> = files.iter().map(|(path, _)| stamp(path)).collect();
+        let versions = Arc::downgrade(self);
+        let following = move || {
+            while let Some(versions) = versions.upgrade() {
+                for ((path, name), seen) in files.iter().zip(&mut seen) {
+                    versions.heal(name);
+                    let now = stamp(path);
+                    if now.is_some() && now != *seen {
+                        // What could not be used is not tried again before it changes.
+                        *seen = now;
+                        versions.changed(name, path);
+                    }
+                }
+                drop(versions);
+                thread::sleep(LOOK);
+            }
+        };
+        thread::Builder::new().name("plugin-files".to_owned()).spawn(following).map(drop)
+    }
+
+    /// Goes back from a version in quarantine to the last one that was not, if there is one.
+    fn heal(&self, plugin: &str) {
+        let mut versions = self.list().remove(plugin).unwrap_or_default().into_iter();
+        if !versions.any(|version| version.stage == Stage::Active && version.in_quarantine) {
+            return;
+        }
+        match self.roll_back(plugin, false) {
+            Ok(version) => {
+                tracing::error!(plugin, digest = %version.digest, "back to the version before, from one in quarantine")
+            }
+            Err(error) => tracing::debug!(plugin, %error, "a version in quarantine stays in force"),
+        }
+    }
+
+    fn changed(&self, plugin: &str, path: &Path) {
+        let taken = self
+            .read(path)
+            .and_then(|bytes| self.stage(plugin, &bytes))
+            .and_then(|staged| self.activate(plugin, &staged.digest, false));
+        match taken {
+            Ok(_) => {}
+            Err(error @ VersionError::Keys(_)) => {
+                tracing::warn!(plugin, %error, "its file changed: loaded, not in force")
+            }
+            Err(error) => {
+                tracing::warn!(plugin, %error, "its file changed and cannot be used; it stays as it is")
+            }
+        }
+    }
+}
