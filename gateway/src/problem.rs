@@ -112,6 +112,7 @@ codes! {
     UriTooLong "uri-too-long" 414 Refused "The request target is too long";
     BadQuery "bad-query" 400 Refused "A query parameter is not usable";
     // Plugin versions.
+    Forbidden "forbidden" 403 Refused "This is not for pages in a browser";
     UnknownPlugin "unknown-plugin" 404 Refused "No route uses a plugin of this name";
     UnknownVersion "unknown-version" 404 Refused "There is no such version of the plugin";
     PluginUnusable "plugin-unusable" 422 Refused "The file cannot be used as this plugin";

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
+use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{get, post};
 use bytes::Bytes;
-use http::StatusCode;
+use http::{StatusCode, header};
 use serde::Deserialize;
 
 use super::reply;
@@ -23,7 +24,16 @@ pub fn router(shared: Arc<Shared>, bytes_max: usize) -> Router {
         .route("/admin/v1/plugins/{plugin}/versions", post(add).layer(DefaultBodyLimit::max(bytes_max)))
         .route("/admin/v1/plugins/{plugin}/activate", post(activate))
         .route("/admin/v1/plugins/{plugin}/rollback", post(roll_back))
+        .layer(middleware::from_fn(not_from_a_page))
         .with_state(shared)
+}
+
+/// A page in an operator's browser may send to any address that the browser reaches; it cannot hide its origin.
+async fn not_from_a_page(request: Request, next: Next) -> Response {
+    if request.headers().contains_key(header::ORIGIN) {
+        return reply::problem(&Problem::new(Code::Forbidden, "send it without an `origin` header"));
+    }
+    next.run(request).await
 }
 
 /// How a version may come into force.

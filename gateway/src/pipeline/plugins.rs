@@ -16,6 +16,9 @@ use crate::problem::{Code, Problem};
 use crate::route::{AfterPlugins, Edits, OnError, Reason};
 use crate::schema::ValidEvent;
 
+/// So many failures of the one call that quarantine allows, and the rest of it is not asked.
+const TRIAL_FAILURES_MAX: usize = 16;
+
 /// What a changed event is checked with again.
 struct Recheck<'w, 'a> {
     parser: &'w mut Parser,
@@ -33,7 +36,7 @@ pub(super) fn run<'a>(bench: &mut Bench, arena: &'a Bump, job: &Job<'a>, steps: 
         let live: Vec<usize> = (0..steps.len()).filter(|index| steps[*index].is_ok()).collect();
         for events in instance.batches(live.len()) {
             if instance.plugin().admits() {
-                call(instance, &mut recheck, &live[events], steps);
+                call(instance, &mut recheck, &live[events], false, steps);
             } else {
                 set_aside(instance.plugin(), job.route.on_error, &live[events], steps);
             }
@@ -41,29 +44,38 @@ pub(super) fn run<'a>(bench: &mut Bench, arena: &'a Bump, job: &Job<'a>, steps: 
     }
 }
 
-/// One call, and its verdicts applied. Nothing of a call that failed counts: its events get a call each, so that
-/// the one that brought it down stops alone.
-fn call<'a>(instance: &mut Instance, recheck: &mut Recheck<'_, 'a>, live: &[usize], steps: &mut [Step<'a>]) {
+/// One call, and its verdicts applied; whether it ended well. `again`: its event was in a call that did not.
+fn call<'a>(
+    instance: &mut Instance,
+    recheck: &mut Recheck<'_, 'a>,
+    live: &[usize],
+    again: bool,
+    steps: &mut [Step<'a>],
+) -> bool {
     let plugin = Arc::clone(instance.plugin());
     let policy = recheck.job.route.on_error;
     let time = recheck.job.time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let time_ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     let error = match instance.call(&Live { steps, live, time_ns }) {
         Ok(verdicts) => {
+            let mut faults = 0;
             for (index, (verdict, ops)) in live.iter().zip(verdicts.iter()) {
                 let Ok(passing) = &mut steps[*index] else { continue };
                 if let Err(halt) = apply(recheck, verdict, ops, passing) {
+                    faults += usize::from(halt.is_the_plugins_fault());
                     halt.stop(policy, &plugin, &mut steps[*index]);
                 }
             }
-            return;
+            plugin.judged(live.len() - faults, faults, again);
+            return true;
         }
         Err(error) => error,
     };
     if live.len() > 1 && error.is_of_its_events() {
-        live.chunks(1).for_each(|one| call(instance, recheck, one, steps));
-        return;
+        one_by_one(instance, recheck, live, steps);
+        return false;
     }
+    plugin.judged(0, live.len(), again);
     if plugin.worth_a_line() {
         tracing::warn!(plugin = %plugin.label, %error, events = live.len(), "a plugin call failed");
     }
@@ -73,6 +85,32 @@ fn call<'a>(instance: &mut Instance, recheck: &mut Recheck<'_, 'a>, live: &[usiz
     };
     for index in live {
         Halt::Fault(error.ending(), text).stop(policy, &plugin, &mut steps[*index]);
+    }
+    false
+}
+
+/// Nothing of a call that failed counts: its events get a call each, so that the one that brought it down stops
+/// alone. Not for ever: a plugin that comes into quarantine meanwhile, or fails as often in the one call that
+/// quarantine allows, is not asked about the rest.
+fn one_by_one<'a>(
+    instance: &mut Instance,
+    recheck: &mut Recheck<'_, 'a>,
+    live: &[usize],
+    steps: &mut [Step<'a>],
+) {
+    let plugin = Arc::clone(instance.plugin());
+    let on_trial = plugin.is_quarantined();
+    let mut failed = 0;
+    for one in live.chunks(1) {
+        let given_up = if on_trial { failed >= TRIAL_FAILURES_MAX } else { plugin.is_quarantined() };
+        if given_up {
+            set_aside(&plugin, recheck.job.route.on_error, one, steps);
+        } else if !call(instance, recheck, one, true, steps) {
+            failed += 1;
+        }
+    }
+    if on_trial && 2 * failed < live.len() {
+        plugin.judged(live.len() - failed, 0, false);
     }
 }
 
@@ -96,6 +134,11 @@ enum Halt<'t> {
 }
 
 impl Halt<'_> {
+    /// Not what the plugin says of an event: that may be the event's fault.
+    fn is_the_plugins_fault(&self) -> bool {
+        matches!(self, Halt::Fault("edit" | "schema", _))
+    }
+
     fn stop(self, policy: OnError, plugin: &Plugin, step: &mut Step<'_>) {
         // Whoever is left with the placeholder gets an answer, not a panic.
         let placeholder = refused(Problem::new(Code::Internal, "a plugin's verdict was not applied"));

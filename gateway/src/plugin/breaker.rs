@@ -2,7 +2,7 @@
 //! then again. After a pause, which doubles, one call may show that it is well again.
 
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Failures are looked at over so long.
@@ -11,7 +11,7 @@ const WINDOW: Duration = Duration::from_secs(10);
 const FAILURES_MIN: u64 = 16;
 /// One failure among so many events, or more of them, is too many.
 const EVENTS_PER_FAILURE: u64 = 2;
-const PAUSE_MIN: Duration = Duration::from_millis(500);
+const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
 static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -27,6 +27,8 @@ pub(super) struct Breaker {
     /// Until when nobody asks; 0: it is well.
     open_until_ms: AtomicU64,
     pause_ms: AtomicU64,
+    /// A call was let through since it opened.
+    asked: AtomicBool,
 }
 
 impl Breaker {
@@ -40,11 +42,18 @@ impl Breaker {
         self.open_until_ms.load(Ordering::Relaxed) != 0
     }
 
-    /// So many events were judged well.
+    /// A call of so many events ended well.
     pub(super) fn well(&self, events: u64) {
-        if self.is_open() {
+        // Not by a call that was under way when it opened.
+        if self.is_open() && self.asked.load(Ordering::Relaxed) {
             self.close();
-        } else if self.window_ms.load(Ordering::Relaxed) != 0 {
+        }
+        self.counted(events);
+    }
+
+    /// So many events were judged after their call had failed with another one.
+    pub(super) fn counted(&self, events: u64) {
+        if self.window_ms.load(Ordering::Relaxed) != 0 {
             self.events.fetch_add(events, Ordering::Relaxed);
         }
     }
@@ -59,14 +68,21 @@ impl Breaker {
         if until == 0 {
             return true;
         }
-        let next = now_ms + self.pause_ms.load(Ordering::Relaxed);
-        now_ms >= until
-            && self.open_until_ms.compare_exchange(until, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        let pause = (2 * self.pause_ms.load(Ordering::Relaxed)).min(millis(PAUSE_MAX));
+        let won = now_ms >= until
+            && self
+                .open_until_ms
+                .compare_exchange(until, now_ms + pause, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
+        if won {
+            self.pause_ms.store(pause, Ordering::Relaxed);
+            self.asked.store(true, Ordering::Relaxed);
+        }
+        won
     }
 
     fn failed_at(&self, now_ms: u64) -> bool {
         if self.is_open() {
-            self.open(now_ms);
             return false;
         }
         let window = self.window_ms.load(Ordering::Relaxed);
@@ -85,15 +101,14 @@ impl Breaker {
     }
 
     fn open(&self, now_ms: u64) {
-        let pause = self.pause_ms.load(Ordering::Relaxed);
-        let pause = (pause * 2).clamp(millis(PAUSE_MIN), millis(PAUSE_MAX));
-        self.pause_ms.store(pause, Ordering::Relaxed);
-        self.open_until_ms.store(now_ms + pause, Ordering::Relaxed);
+        self.asked.store(false, Ordering::Relaxed);
+        self.pause_ms.store(millis(PAUSE_MIN), Ordering::Relaxed);
+        self.open_until_ms.store(now_ms + millis(PAUSE_MIN), Ordering::Relaxed);
     }
 
-    fn close(&self) {
+    /// Whatever was is forgotten.
+    pub(super) fn close(&self) {
         self.window_ms.store(0, Ordering::Relaxed);
-        self.pause_ms.store(0, Ordering::Relaxed);
         self.open_until_ms.store(0, Ordering::Relaxed);
     }
 }
@@ -138,7 +153,8 @@ mod tests {
         let breaker = Breaker::default();
         assert!(fail(&breaker, FAILURES_MIN, 1));
         let pause = millis(PAUSE_MIN);
-        assert!(breaker.is_open() && !breaker.admits_at(pause));
+        breaker.well(1);
+        assert!(breaker.is_open() && !breaker.admits_at(pause), "what was under way does not close it");
         assert!(breaker.admits_at(1 + pause) && !breaker.admits_at(1 + pause), "one call");
         assert!(!breaker.failed_at(1 + pause), "it is said once");
         assert!(!breaker.admits_at(3 * pause) && breaker.admits_at(1 + 3 * pause), "twice as long");

@@ -58,10 +58,15 @@ impl Versions {
     }
 
     fn changed(&self, plugin: &str, path: &Path) {
-        let taken = self
-            .read(path)
-            .and_then(|bytes| self.stage(plugin, &bytes))
-            .and_then(|staged| self.activate(plugin, &staged.digest, false));
+        let taken = self.read(path).and_then(|bytes| {
+            let staged = self.stage(plugin, &bytes)?;
+            // What was in force before and is no longer was taken out for a reason.
+            if staged.stage == Stage::Staged {
+                self.activate(plugin, &staged.digest, false)
+            } else {
+                Ok(staged)
+            }
+        });
         match taken {
             Ok(_) => {}
             Err(error @ VersionError::Keys(_)) => {

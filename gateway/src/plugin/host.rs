@@ -16,6 +16,9 @@ use super::guest::{State, clock, log, lookup, metrics};
 const OBSERVATIONS_MAX: usize = 1024;
 /// Tables that one instance may open.
 const TABLES_MAX: usize = 16;
+/// Keys of one look, and the bytes of one: a longer one has no row.
+const KEYS_MAX: usize = 4096;
+const KEY_BYTES_MAX: usize = 1 << 10;
 /// Rows of one look, all together.
 const HITS_BYTES_MAX: usize = 4 << 20;
 /// The span of a key that has no row.
@@ -196,12 +199,16 @@ impl lookup::Host for State {
         if !rest.is_empty() {
             return Err(no("the spans are not pairs"));
         }
+        if keys.len() > KEYS_MAX {
+            return Err(no(format!("more than {KEYS_MAX} keys")));
+        }
         let mut hits = lookup::Hits { arena: Vec::new(), spans: Vec::with_capacity(spans.len()) };
         for [offset, length] in keys {
             let start = *offset as usize;
             let key = start.checked_add(*length as usize).and_then(|end| arena.get(start..end));
             let key = key.ok_or_else(|| no("a key outside its arena"))?;
-            let row = str::from_utf8(key).ok().and_then(|key| rows.get(key));
+            let short = Some(key).filter(|key| key.len() <= KEY_BYTES_MAX);
+            let row = short.and_then(|key| str::from_utf8(key).ok()).and_then(|key| rows.get(key));
             hits.spans.extend(match row {
                 None => ABSENT,
                 Some(row) if hits.arena.len() + row.len() > HITS_BYTES_MAX => {

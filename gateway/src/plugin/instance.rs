@@ -112,16 +112,10 @@ impl Instance {
         match &checked {
             Ok(_) => {
                 plugin.counters().ended_well.inc();
-                plugin.breaker().well(source.len() as u64);
                 self.guest.iter_mut().for_each(|guest| guest.said().publish());
             }
             Err(error) => {
                 plugin.counters().ended(error.ending());
-                // A call of several says little: one of them may have brought it down.
-                let is_its_own = source.len() == 1 || !error.is_of_its_events();
-                if is_its_own && plugin.breaker().failed() {
-                    tracing::error!(plugin = %plugin.label, "in quarantine: it fails on most of its events");
-                }
                 if let CallError::Output(_) = error {
                     self.guest.take().iter_mut().for_each(|guest| guest.said().publish_errors());
                 }

@@ -21,6 +21,9 @@ use crate::event::selector::SelectorError;
 
 /// A guest's words in our log.
 const MESSAGE_BYTES_MAX: usize = 1 << 10;
+/// Compiled files that are kept at hand.
+const COMPILED_MAX: usize = 64;
+
 /// Everything that plugins of one process share.
 pub struct Host {
     engine: Engine,
@@ -164,7 +167,12 @@ impl Host {
         let contract = |error: wasmtime::Error| LoadError::Contract(clipped(&format!("{error:#}")));
         let pre = self.linker.instantiate_pre(&component).map_err(contract)?;
         let startable = Startable::new(&self.engine, pre).map_err(contract)?;
-        known().insert(artifact.digest.clone(), startable.clone());
+        let mut known = known();
+        if known.len() >= COMPILED_MAX {
+            // What is in use keeps its own; the rest comes back from the cache.
+            known.clear();
+        }
+        known.insert(artifact.digest.clone(), startable.clone());
         Ok(startable)
     }
 }

@@ -113,8 +113,22 @@ impl Plugin {
         self.breaker.is_open()
     }
 
-    pub(super) fn breaker(&self) -> &Breaker {
-        &self.breaker
+    /// So many events were judged, and on so many it failed; `again` if they were in a call before that failed. Too
+    /// many failures, and it is in quarantine.
+    pub fn judged(&self, well: usize, failed: usize, again: bool) {
+        if again || failed > 0 {
+            self.breaker.counted(well as u64);
+        } else {
+            self.breaker.well(well as u64);
+        }
+        if (0..failed).any(|_| self.breaker.failed()) {
+            tracing::error!(plugin = %self.label, "in quarantine: it fails on most of its events");
+        }
+    }
+
+    /// Out of quarantine: it is to be tried anew.
+    pub(super) fn pardon(&self) {
+        self.breaker.close();
     }
 
     /// Whether it may set partition keys.

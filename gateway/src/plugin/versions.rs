@@ -134,12 +134,19 @@ pub struct Versions {
     generation: ArcSwap<Chains>,
     /// By plugin, the oldest first. Held while one is published, so that two never mix.
     known: Mutex<BTreeMap<Arc<str>, Vec<Version>>>,
+    staging: Mutex<()>,
 }
 
 impl Versions {
     /// No plugins at all.
     pub fn none() -> Self {
-        Versions { host: None, places: Vec::new(), generation: ArcSwap::default(), known: Mutex::default() }
+        Versions {
+            host: None,
+            places: Vec::new(),
+            generation: ArcSwap::default(),
+            known: Mutex::default(),
+            staging: Mutex::default(),
+        }
     }
 
     /// Loads each plugin from its file, and puts it in force.
@@ -182,6 +189,8 @@ impl Versions {
 
     /// Loads a version for all its places; no event meets it yet. Slow: compiles. Not for a worker.
     pub fn stage(&self, plugin: &str, bytes: &[u8]) -> Result<Description, VersionError> {
+        // One at a time: each may take gigabytes and a minute to compile.
+        let _one = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
         let version = self.version(plugin, bytes)?;
         let mut known = self.known();
         let versions = versions_of(&mut known, plugin)?;
@@ -190,9 +199,9 @@ impl Versions {
             return Ok(known.description.clone());
         }
         if versions.len() >= KEPT_MAX
-            && let Some(oldest) = versions.iter().position(|known| known.description.stage != Stage::Active)
+            && let Some(place) = dispensable(versions)
         {
-            versions.remove(oldest);
+            versions.remove(place);
         }
         versions.push(version);
         Ok(description)
@@ -220,6 +229,7 @@ impl Versions {
         if sets_keys && !allow_key_changes {
             return Err(VersionError::Keys(plugin.to_owned()));
         }
+        versions[wanted].plugins.iter().for_each(|plugin| plugin.pardon());
         self.publish(plugin, &versions[wanted]);
         for version in versions.iter_mut().filter(|version| version.description.stage == Stage::Active) {
             let stage = if version.in_quarantine() { Stage::Quarantined } else { Stage::Retired };
@@ -322,6 +332,12 @@ impl Description {
         self.stage = stage;
         self.since_s = now_s();
     }
+}
+
+/// The one that is missed least: the oldest that nobody would go back to.
+fn dispensable(versions: &[Version]) -> Option<usize> {
+    let at = |wanted: &[Stage]| versions.iter().position(|known| wanted.contains(&known.description.stage));
+    at(&[Stage::Staged, Stage::Quarantined]).or_else(|| at(&[Stage::Retired]))
 }
 
 fn versions_of<'k>(
