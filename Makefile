@@ -3,12 +3,12 @@
 CARGO_BIN := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 export PATH := $(CARGO_BIN):$(PATH)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
-GUESTS := -p entity-key -p geo -p redact -p rogue
+GUESTS := -p entity-key -p geo -p redact -p field-key -p payload-key -p rogue
 
-.PHONY: help dev test check bench build plugins toolchain services
+.PHONY: help dev test check bench bench-plugins chaos-plugins build plugins toolchain services
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
 
 dev: build plugins ## build all and run `weir dev` (more flags in ARGS=)
 	exec $(TARGET)/release/weir dev $(ARGS)
@@ -26,6 +26,16 @@ check: toolchain ## formatting, lints, documentation, dependencies
 bench: plugins services ## measure the gateway beside the textbook one, results in target/bench
 	cargo build --release --workspace --bins
 	$(TARGET)/release/bench $(ARGS)
+
+bench-plugins: plugins services ## what a plugin call costs, and what events cost that break one down; in target/plugins
+	cargo build --release --workspace --bins
+	$(TARGET)/release/plugins cost
+	$(TARGET)/release/plugins storm
+
+chaos-plugins: plugins services ## every rogue guest beside good traffic, and 1 000 reloads under load; in target/plugins
+	cargo build --release --workspace --bins
+	$(TARGET)/release/plugins rogues
+	$(TARGET)/release/plugins reloads
 
 build: toolchain ## the gateway, in release mode
 	cargo build --release -p weir

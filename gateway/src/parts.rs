@@ -11,7 +11,7 @@ use crate::config::route_settings::{ChainSettings, RouteSettings, TypeSettings};
 use crate::event::{Limits, Rules, TypeRule};
 use crate::kafka::producers::Producers;
 use crate::metrics::Metrics;
-use crate::pipeline::Shared;
+use crate::pipeline::{Lanes, Shared};
 use crate::plugin::{self, Compiler, Counters, Host, Place, Plugin, Tables, Versions};
 use crate::route::{Match, Route, Routes, dead_letter_topic};
 use crate::schema::{self, Registry, Schemas};
@@ -30,6 +30,7 @@ pub fn shared(config: &Config, metrics: &Metrics) -> Result<Shared, Unusable> {
         plugins: plugins(config, metrics)?,
         producers: Arc::new(producers(config)?),
         metrics: route_metrics,
+        lanes: Lanes::new(&routes),
         limits: event_limits(config),
         answer_timeout: Duration::from_millis(config.limits.answer_timeout_ms),
         routes,
@@ -126,7 +127,7 @@ pub fn plugin_host(config: &Config, metrics: &Metrics) -> Result<Host, String> {
     let settings = plugin::Settings {
         cache: config.plugin_cache.clone(),
         spares: config.worker_count(),
-        ..plugin::Settings::default()
+        ..config.plugin_limits.clone()
     };
     Host::new(settings, compiler, counters, tables).map_err(|error| error.to_string())
 }

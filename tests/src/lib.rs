@@ -9,5 +9,6 @@
 
 pub mod bench;
 pub mod github;
+pub mod plugins;
 pub mod skip;
 pub mod world;

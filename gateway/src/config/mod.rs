@@ -24,7 +24,7 @@ use miette::Severity;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::plugin::TableSettings;
+use crate::plugin::{self, TableSettings};
 use crate::{kafka, telemetry};
 use limits::Limits;
 use report::{Finding, Source};
@@ -52,6 +52,8 @@ pub struct Config {
     pub tables: BTreeMap<String, TableSettings>,
     /// Where compiled plugins are kept.
     pub plugin_cache: PathBuf,
+    /// What plugins may cost.
+    pub plugin_limits: plugin::Settings,
     /// Where Kafka is.
     pub kafka: kafka::settings::Settings,
     /// Where Valkey is; absent: no lookups.
@@ -81,6 +83,7 @@ impl Default for Config {
             plugins: BTreeMap::new(),
             tables: BTreeMap::new(),
             plugin_cache: PathBuf::from(".weir-cache"),
+            plugin_limits: plugin::Settings::default(),
             kafka: kafka::settings::Settings::default(),
             valkey: None,
             limits: Limits::default(),

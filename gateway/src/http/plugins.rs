@@ -1,9 +1,9 @@
 //! Plugin versions, on the admin listener: what there is, another one in, another one in force, back again.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
@@ -57,15 +57,25 @@ struct Choice {
 }
 
 async fn list(State(shared): State<Arc<Shared>>) -> Response {
-    json(StatusCode::OK, &BTreeMap::from([("plugins", shared.plugins.list())]))
+    let (plugins, routes_aside) = (shared.plugins.list(), shared.plugins.aside());
+    json(StatusCode::OK, &serde_json::json!({"plugins": plugins, "routes_aside": routes_aside}))
 }
 
 async fn add(
     State(shared): State<Arc<Shared>>,
     Path(plugin): Path<String>,
     Query(wish): Query<Wish>,
-    file: Bytes,
+    file: Result<Bytes, BytesRejection>,
 ) -> Response {
+    let file = match file {
+        Ok(file) => file,
+        Err(rejection) => {
+            let too_large = rejection.status() == StatusCode::PAYLOAD_TOO_LARGE;
+            let code = if too_large { Code::BodyTooLarge } else { Code::BodyTimeout };
+            let detail = "the file has more bytes than `plugin_limits.artifact_bytes_max`, or did not come whole";
+            return reply::problem(&Problem::new(code, detail));
+        }
+    };
     off_the_runtime(StatusCode::CREATED, move || {
         let versions = &shared.plugins;
         let staged = versions.stage(&plugin, &file)?;

@@ -206,9 +206,18 @@ pub fn produce<C: ProducerContext<DeliveryOpaque = Box<Slot>> + 'static>(
 /// `sched_setscheduler(2)` with `SCHED_BATCH`, for this thread and those it starts: when they wake they wait for
 /// whoever runs on their core to pause, instead of interrupting. Where cores are idle it changes nothing.
 pub fn schedule_in_batches() -> io::Result<()> {
+    schedule(libc::SCHED_BATCH)
+}
+
+/// The same with `SCHED_IDLE`: whoever else wakes gets the core at once.
+pub fn schedule_when_idle() -> io::Result<()> {
+    schedule(libc::SCHED_IDLE)
+}
+
+fn schedule(policy: libc::c_int) -> io::Result<()> {
     let normal = libc::sched_param { sched_priority: 0 };
     // SAFETY: the call reads the struct and changes nothing but how the calling thread (0) is scheduled.
-    match unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const normal) } {
+    match unsafe { libc::sched_setscheduler(0, policy, &raw const normal) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }

@@ -1,5 +1,5 @@
-//! One chunk of a request on one worker, start to hand-over without a pause: parse, check, plugins, record.
-//! Its events borrow from the worker's arena and are gone when it ends; what lives on are drafts.
+//! One chunk of a request on one thread, start to hand-over without a pause: parse, check, plugins, record.
+//! Its events borrow from the thread's arena and are gone when it ends; what lives on are drafts.
 
 use std::fmt;
 use std::mem;
@@ -10,11 +10,11 @@ use bumpalo::Bump;
 
 use super::outcome::advice;
 use super::{Draft, Drafts, Ending, Receipt, Request, Shape, Shared};
-use crate::event::{Event, Headers, Parser, RawEvent};
+use crate::event::{Event, Headers, Limits, Parser, RawEvent};
 use crate::kafka::delivery::Delivery;
 use crate::kafka::producer::{Outgoing, Producer, Sender, Topic};
 use crate::metrics::{RouteMetrics, Stage};
-use crate::plugin::{SeenBy, WorkerChains};
+use crate::plugin::{Chains, Pace, SeenBy, WorkerChains};
 use crate::problem::{Code, Problem};
 use crate::route::{Edits, Reason, Record, Route};
 use crate::schema::{Registry, Schema, Unmatched, ValidEvent};
@@ -22,7 +22,7 @@ use crate::schema::{Registry, Schema, Unmatched, ValidEvent};
 /// An arena that grew past this is given back.
 const ARENA_BYTES_KEPT: usize = 4 << 20;
 
-/// What the chunks of one request have in common.
+/// What the chunks of one request have in common; see [`super::Accepted::job`].
 pub(super) struct Job<'r> {
     pub(super) route: &'r Arc<Route>,
     pub(super) registry: &'r Registry,
@@ -36,12 +36,19 @@ pub(super) struct Job<'r> {
     pub(super) metrics: &'r RouteMetrics,
 }
 
-/// A worker's buffers and plugin instances.
+/// The plugins of a chunk's route are too slow for a worker. Nothing of the chunk was handed over, so that it can be
+/// begun anew on another thread.
+#[derive(Debug)]
+pub(super) struct TooSlow;
+
+/// A thread's buffers and plugin instances.
 pub(super) struct Bench {
     arena: Bump,
     pub(super) parser: Parser,
     pub(super) chains: WorkerChains,
     pub(super) subject: String,
+    /// It is not a worker's: slow plugins hold up nobody here.
+    pub(super) aside: bool,
 }
 
 impl fmt::Debug for Bench {
@@ -74,13 +81,18 @@ pub(super) struct DeadLetter<'a> {
 }
 
 impl Bench {
-    pub(super) fn new(shared: &Shared) -> Self {
-        Bench {
-            arena: Bump::new(),
-            parser: Parser::new(shared.limits),
-            chains: WorkerChains::new(Arc::clone(&shared.plugins.generation())),
-            subject: String::new(),
-        }
+    /// A worker's, for all routes.
+    pub(super) fn new(limits: Limits, plugins: Arc<Chains>) -> Self {
+        Bench::with(limits, WorkerChains::new(plugins, None), false)
+    }
+
+    /// That of a thread for one route.
+    pub(super) fn aside(limits: Limits, plugins: Arc<Chains>, route: Arc<str>) -> Self {
+        Bench::with(limits, WorkerChains::new(plugins, Some(route)), true)
+    }
+
+    fn with(limits: Limits, chains: WorkerChains, aside: bool) -> Self {
+        Bench { arena: Bump::new(), parser: Parser::new(limits), chains, subject: String::new(), aside }
     }
 
     /// The route of a CloudEvent that came without one in its path.
@@ -97,27 +109,43 @@ impl Bench {
     }
 
     /// Takes one chunk as far as it goes without Kafka's word; adds one draft for each of its events.
-    pub(super) fn work<'r>(&mut self, job: &Job<'r>, chunk: &[RawEvent<'r>], drafts: &mut Drafts) {
+    pub(super) fn work<'r>(
+        &mut self,
+        job: &Job<'r>,
+        chunk: &[RawEvent<'r>],
+        drafts: &mut Drafts,
+    ) -> Result<(), TooSlow> {
         let arena = mem::take(&mut self.arena);
-        let started = Instant::now();
-        let mut steps: Vec<Step<'_>> = chunk.iter().map(|raw| self.check(&arena, job, *raw)).collect();
-        let checked = Instant::now();
-        job.metrics.took(Stage::Check, checked - started);
-        if self.chains.has_plugins(&job.route.name) {
-            super::plugins::run(self, &arena, job, &mut steps);
-            job.metrics.took(Stage::Plugin, checked.elapsed());
-        }
-        let sender = job.producer.sender();
-        let exit = Exit::new(job, self.chains.seen_by(&job.route.name), &sender);
-        for (raw, step) in chunk.iter().zip(steps) {
-            let draft = match step {
-                Ok(passing) => exit.hand_over(&arena, &passing, drafts),
-                Err(Stopped::DeadLetter(dead)) => exit.keep_aside(&arena, *raw, *dead, drafts),
-                Err(Stopped::Ended(draft)) => draft,
-            };
-            drafts.list.push(draft);
-        }
+        let judged = self.judge(&arena, job, chunk).map(|steps| {
+            let sender = job.producer.sender();
+            let exit = Exit::new(job, self.chains.seen_by(&job.route.name), &sender);
+            for (raw, step) in chunk.iter().zip(steps) {
+                let draft = match step {
+                    Ok(passing) => exit.hand_over(&arena, &passing, drafts),
+                    Err(Stopped::DeadLetter(dead)) => exit.keep_aside(&arena, *raw, *dead, drafts),
+                    Err(Stopped::Ended(draft)) => draft,
+                };
+                drafts.list.push(draft);
+            }
+        });
         self.give_back(arena);
+        judged
+    }
+
+    /// Parses, checks, and lets the plugins judge.
+    fn judge<'a>(
+        &mut self,
+        arena: &'a Bump,
+        job: &Job<'a>,
+        chunk: &[RawEvent<'a>],
+    ) -> Result<Vec<Step<'a>>, TooSlow> {
+        if !self.aside && self.chains.pace(&job.route.name).is_some_and(Pace::is_aside) {
+            return Err(TooSlow);
+        }
+        let started = Instant::now();
+        let mut steps: Vec<Step<'a>> = chunk.iter().map(|raw| self.check(arena, job, *raw)).collect();
+        job.metrics.took(Stage::Check, started.elapsed());
+        super::plugins::run(self, arena, job, &mut steps).map(|()| steps)
     }
 
     fn check<'a>(&mut self, arena: &'a Bump, job: &Job<'a>, raw: RawEvent<'a>) -> Step<'a> {

@@ -2,6 +2,7 @@
 //! here is only their order, in chunks so that a large request does not starve its worker's neighbours.
 
 mod chunk;
+mod lane;
 pub mod outcome;
 mod plugins;
 
@@ -20,6 +21,8 @@ use futures_util::FutureExt as _;
 use tokio::sync::Notify;
 
 use self::chunk::{Bench, Job};
+pub use self::lane::Lanes;
+use self::lane::{Rest, turned_away};
 pub use self::outcome::{Common, Dropped, Receipt};
 use self::outcome::{InFlight, by_report};
 use crate::event::budget::{EVENT_OVERHEAD_BYTES, Permit};
@@ -29,10 +32,10 @@ use crate::kafka::delivery::Delivery;
 use crate::kafka::producer::Producer;
 use crate::kafka::producers::Producers;
 use crate::metrics::{Metrics, RouteMetrics, Stage};
-use crate::plugin::Versions;
+use crate::plugin::{Pace, Versions};
 use crate::problem::{Code, Problem};
 use crate::route::{Reason, Route, Routes, Template};
-use crate::schema::{Schema, Schemas};
+use crate::schema::{Registry, Schema, Schemas};
 
 /// A chunk ends at so many events or bytes; then the worker looks at its other requests.
 const CHUNK_EVENTS_MAX: usize = 64;
@@ -53,6 +56,8 @@ pub struct Shared {
     pub producers: Arc<Producers>,
     /// By route name; `none` for events that no route takes.
     pub metrics: HashMap<Arc<str>, Arc<RouteMetrics>>,
+    /// Where slow plugins run.
+    pub lanes: Lanes,
     /// Bounds on an event.
     pub limits: Limits,
     /// From the last record handed over to the answer.
@@ -140,7 +145,7 @@ pub struct Worker {
 impl Worker {
     /// A worker for the thread that calls this. It keeps `running` at the number of its unanswered requests.
     pub fn new(shared: Arc<Shared>, running: Arc<AtomicUsize>) -> Rc<Self> {
-        let bench = RefCell::new(Bench::new(&shared));
+        let bench = RefCell::new(Bench::new(shared.limits, Arc::clone(&shared.plugins.generation())));
         let producer = shared.producers.claim();
         Rc::new(Worker { shared, bench, producer, running, idle: Notify::new() })
     }
@@ -189,26 +194,24 @@ impl Worker {
             return Err(in_flight.refuse(Problem::new(Code::Overloaded, detail)));
         }
         let delivery = Delivery::new(events.len(), request.body.clone(), Some(request.permit));
-        let registry = self.shared.schemas.current();
-        let job = Job {
-            route: &route,
-            registry: &registry,
-            schema: route.subject.as_ref().and_then(Template::constant).and_then(|it| registry.subject(it)),
+        let accepted = Accepted {
+            route: Arc::clone(&route),
+            registry: self.shared.schemas.current(),
             shape: request.shape,
-            headers: &request.headers,
+            framing: request.framing,
+            headers: request.headers,
+            body: request.body.clone(),
             time: SystemTime::now(),
-            delivery: &delivery,
-            producer: &self.producer,
-            metrics: in_flight.metrics(),
+            delivery: Arc::clone(&delivery),
+            producer: Arc::clone(&self.producer),
+            metrics: Arc::clone(in_flight.metrics()),
         };
         let mut drafts = Drafts { list: Vec::with_capacity(events.len()), common: Common::default() };
-        for chunk in chunks(&events) {
-            if !drafts.list.is_empty() {
-                tokio::task::yield_now().await;
-            }
-            let mut bench = self.bench.borrow_mut();
-            bench.chains.adopt(&self.shared.plugins.generation());
-            bench.work(&job, chunk, &mut drafts);
+        self.work(&accepted.job(), &events, &mut drafts).await;
+        if drafts.list.len() < events.len() {
+            let deadline = Instant::now() + self.shared.answer_timeout;
+            let rest = Rest { request: accepted, events: events.len(), drafts, deadline };
+            drafts = self.finish_aside(rest).await?;
         }
         let handed_over = Instant::now();
         let explained = explain(&drafts.list, self.shared.limits).await;
@@ -218,6 +221,31 @@ impl Worker {
         let endings: Vec<_> = settle(drafts.list, explained, &delivery);
         in_flight.settle(&endings);
         Ok(Answer { route, common: drafts.common, batch, endings })
+    }
+
+    /// Chunk after chunk, as far as it may go here.
+    async fn work<'r>(&self, job: &Job<'r>, events: &[RawEvent<'r>], drafts: &mut Drafts) {
+        for chunk in chunks(events) {
+            if !drafts.list.is_empty() {
+                tokio::task::yield_now().await;
+            }
+            let mut bench = self.bench.borrow_mut();
+            bench.chains.adopt(&self.shared.plugins.generation());
+            if bench.work(job, chunk, drafts).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Has a request's rest done where it holds up nobody.
+    async fn finish_aside(&self, rest: Rest) -> Result<Drafts, Problem> {
+        let Shared { lanes, limits, plugins, .. } = &*self.shared;
+        let route = &rest.request.route.name;
+        let overruns = self.bench.borrow().chains.pace(route).is_some_and(Pace::has_overrun);
+        match lanes.of(route, overruns, *limits, plugins) {
+            Some(lane) => lane.finish(rest).await,
+            None => Ok(turned_away(rest.drafts, rest.events)),
+        }
     }
 
     /// The route by path, or by the attributes of a CloudEvent. An event without a route is counted too.
@@ -270,7 +298,41 @@ impl<F: Future + 'static> Drop for Enduring<F> {
     }
 }
 
+/// A request that is under way: what its chunks have in common, whichever thread works on them. Its records leave
+/// through the producer of the worker that began it, and so in order.
+struct Accepted {
+    route: Arc<Route>,
+    registry: Arc<Registry>,
+    shape: Shape,
+    framing: Framing,
+    headers: Headers,
+    body: Bytes,
+    time: SystemTime,
+    delivery: Arc<Delivery>,
+    producer: Arc<Producer>,
+    metrics: Arc<RouteMetrics>,
+}
+
+impl Accepted {
+    fn job(&self) -> Job<'_> {
+        let Accepted { route, registry, .. } = self;
+        let subject = route.subject.as_ref().and_then(Template::constant);
+        Job {
+            route,
+            registry,
+            schema: subject.and_then(|subject| registry.subject(subject)),
+            shape: self.shape,
+            headers: &self.headers,
+            time: self.time,
+            delivery: &self.delivery,
+            producer: &self.producer,
+            metrics: &self.metrics,
+        }
+    }
+}
+
 /// A request's events before Kafka's reports, in order.
+#[derive(Debug, Default)]
 struct Drafts {
     list: Vec<Draft>,
     common: Common,

@@ -124,7 +124,7 @@ impl InFlight {
     }
 
     /// The metrics of the route they are counted under.
-    pub fn metrics(&self) -> &RouteMetrics {
+    pub fn metrics(&self) -> &Arc<RouteMetrics> {
         &self.metrics
     }
 

@@ -6,12 +6,15 @@ use std::time::UNIX_EPOCH;
 
 use bumpalo::Bump;
 
-use super::chunk::{Bench, DeadLetter, Job, Passing, Step, Stopped, check_subject, match_schema, refused};
+use super::chunk::{
+    Bench, DeadLetter, Job, Passing, Step, Stopped, TooSlow, check_subject, match_schema, refused,
+};
 use super::{Draft, Dropped, Ending};
 use crate::event::document::Pointer;
 use crate::event::splice::{SpliceError, json_remove, json_set};
 use crate::event::{Parser, Selected, Selector};
-use crate::plugin::{CallError, Instance, Op, Plugin, Source, Verdict};
+use crate::metrics::Stage;
+use crate::plugin::{CallError, Instance, Lap, Op, Plugin, Source, Verdict};
 use crate::problem::{Code, Problem};
 use crate::route::{AfterPlugins, Edits, OnError, Reason};
 use crate::schema::ValidEvent;
@@ -19,29 +22,57 @@ use crate::schema::ValidEvent;
 /// So many failures of the one call that quarantine allows, and the rest of it is not asked.
 const TRIAL_FAILURES_MAX: usize = 16;
 
-/// What a changed event is checked with again.
+/// What a changed event is checked with again, and how much time there is.
 struct Recheck<'w, 'a> {
     parser: &'w mut Parser,
     subject: &'w mut String,
     arena: &'a Bump,
     job: &'w Job<'a>,
+    lap: &'w Lap<'w>,
 }
 
-/// Runs the route's plugins, in order, over the events that are still on their way.
-pub(super) fn run<'a>(bench: &mut Bench, arena: &'a Bump, job: &Job<'a>, steps: &mut [Step<'a>]) {
-    let Bench { parser, chains, subject, .. } = bench;
-    let Some(chain) = chains.chain(&job.route.name) else { return };
-    let mut recheck = Recheck { parser, subject, arena, job };
-    for instance in chain.instances() {
+/// Runs the route's plugins, in order, over the events that are still on their way. On a worker not to the end, if one
+/// of them fails and takes its time for it: more calls would come, one for each event.
+pub(super) fn run<'a>(
+    bench: &mut Bench,
+    arena: &'a Bump,
+    job: &Job<'a>,
+    steps: &mut [Step<'a>],
+) -> Result<(), TooSlow> {
+    let Bench { parser, chains, subject, aside, .. } = bench;
+    let Some(chain) = chains.chain(&job.route.name) else { return Ok(()) };
+    let (instances, pace) = chain.parts();
+    let lap = pace.begin(*aside);
+    let mut recheck = Recheck { parser, subject, arena, job, lap: &lap };
+    let ran = each(instances, &mut recheck, steps);
+    let (time, put_aside) = lap.end();
+    job.metrics.took(Stage::Plugin, time);
+    if put_aside {
+        slow(job);
+    }
+    ran
+}
+
+fn slow(job: &Job<'_>) {
+    tracing::warn!(route = %job.route.name, "its plugins are slow: for now they run on a thread of their own");
+}
+
+fn each<'a>(
+    instances: &mut [Instance],
+    recheck: &mut Recheck<'_, 'a>,
+    steps: &mut [Step<'a>],
+) -> Result<(), TooSlow> {
+    for instance in instances {
         let live: Vec<usize> = (0..steps.len()).filter(|index| steps[*index].is_ok()).collect();
         for events in instance.batches(live.len()) {
             if instance.plugin().admits() {
-                call(instance, &mut recheck, &live[events], false, steps);
+                call(instance, recheck, &live[events], false, steps)?;
             } else {
-                set_aside(instance.plugin(), job.route.on_error, &live[events], steps);
+                set_aside(instance.plugin(), recheck.job.route.on_error, &live[events], steps);
             }
         }
     }
+    Ok(())
 }
 
 /// One call, and its verdicts applied; whether it ended well. `again`: its event was in a call that did not.
@@ -51,7 +82,7 @@ fn call<'a>(
     live: &[usize],
     again: bool,
     steps: &mut [Step<'a>],
-) -> bool {
+) -> Result<bool, TooSlow> {
     let plugin = Arc::clone(instance.plugin());
     let policy = recheck.job.route.on_error;
     let time = recheck.job.time.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -67,13 +98,19 @@ fn call<'a>(
                 }
             }
             plugin.judged(live.len() - faults, faults, again);
-            return true;
+            return Ok(true);
         }
         Err(error) => error,
     };
+    if error.is_deadline() && recheck.lap.overran() {
+        slow(recheck.job);
+    }
+    // Not within `one_by_one`, whose failures were counted already.
+    if !again && steps.len() > 1 && recheck.lap.holds_up() {
+        return Err(TooSlow);
+    }
     if live.len() > 1 && error.is_of_its_events() {
-        one_by_one(instance, recheck, live, steps);
-        return false;
+        return one_by_one(instance, recheck, live, steps).map(|()| false);
     }
     plugin.judged(0, live.len(), again);
     if plugin.worth_a_line() {
@@ -86,7 +123,7 @@ fn call<'a>(
     for index in live {
         Halt::Fault(error.ending(), text).stop(policy, &plugin, &mut steps[*index]);
     }
-    false
+    Ok(false)
 }
 
 /// Nothing of a call that failed counts: its events get a call each, so that the one that brought it down stops
@@ -97,7 +134,7 @@ fn one_by_one<'a>(
     recheck: &mut Recheck<'_, 'a>,
     live: &[usize],
     steps: &mut [Step<'a>],
-) {
+) -> Result<(), TooSlow> {
     let plugin = Arc::clone(instance.plugin());
     let on_trial = plugin.is_quarantined();
     let mut failed = 0;
@@ -105,13 +142,14 @@ fn one_by_one<'a>(
         let given_up = if on_trial { failed >= TRIAL_FAILURES_MAX } else { plugin.is_quarantined() };
         if given_up {
             set_aside(&plugin, recheck.job.route.on_error, one, steps);
-        } else if !call(instance, recheck, one, true, steps) {
+        } else if !call(instance, recheck, one, true, steps)? {
             failed += 1;
         }
     }
     if on_trial && 2 * failed < live.len() {
         plugin.judged(live.len() - failed, 0, false);
     }
+    Ok(())
 }
 
 /// Nobody asks a plugin that is in quarantine: its events meet the route's policy.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::instance::Instance;
 use super::loaded::Plugin;
+use super::pace::Pace;
 
 /// Each route's plugins, by the route's name: one generation, which never changes.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +18,7 @@ pub struct Chains(HashMap<Arc<str>, Link>);
 struct Link {
     plugins: Vec<Arc<Plugin>>,
     seen_by: SeenBy,
+    pace: Arc<Pace>,
 }
 
 /// Which plugins see a route's events, in the forms that leave the house.
@@ -33,6 +35,14 @@ impl Chains {
     pub fn new(routes: impl IntoIterator<Item = (Arc<str>, Vec<Arc<Plugin>>)>) -> Self {
         let with_plugins = routes.into_iter().filter(|(_, plugins)| !plugins.is_empty());
         Chains(with_plugins.map(|(route, plugins)| (route, Link::new(plugins))).collect())
+    }
+
+    /// The routes whose plugins run on a thread of their own now, for being slow.
+    pub fn aside(&self) -> Vec<Arc<str>> {
+        let slow = self.0.iter().filter(|(_, link)| link.pace.is_aside());
+        let mut routes: Vec<_> = slow.map(|(route, _)| Arc::clone(route)).collect();
+        routes.sort();
+        routes
     }
 
     /// The same with other plugins in some places: those of a route, by where they stand.
@@ -53,7 +63,7 @@ impl Chains {
 impl Link {
     fn new(plugins: Vec<Arc<Plugin>>) -> Self {
         let seen_by = seen_by(&plugins);
-        Link { plugins, seen_by }
+        Link { plugins, seen_by, pace: Arc::default() }
     }
 }
 
@@ -61,15 +71,17 @@ impl Link {
 #[derive(Debug)]
 pub struct WorkerChains {
     generation: Arc<Chains>,
+    /// The only route it works for, if there is but one.
+    only: Option<Arc<str>>,
     chains: HashMap<Arc<str>, Chain>,
     nobody: SeenBy,
 }
 
 impl WorkerChains {
-    /// Instances of a generation for the thread that calls this, already started.
-    pub fn new(generation: Arc<Chains>) -> Self {
+    /// Instances of a generation for the thread that calls this, already started: those of all routes, or of only one.
+    pub fn new(generation: Arc<Chains>, only: Option<Arc<str>>) -> Self {
         let nobody = SeenBy { header: "".into(), receipt: "[]".into() };
-        let mut chains = WorkerChains { generation, chains: HashMap::new(), nobody };
+        let mut chains = WorkerChains { generation, only, chains: HashMap::new(), nobody };
         chains.take_over();
         chains
     }
@@ -84,7 +96,8 @@ impl WorkerChains {
 
     fn take_over(&mut self) {
         let mut before = std::mem::take(&mut self.chains);
-        for (route, link) in &self.generation.0 {
+        let wanted = |route: &Arc<str>| self.only.as_ref().is_none_or(|only| only == route);
+        for (route, link) in self.generation.0.iter().filter(|(route, _)| wanted(route)) {
             let mut warm = before.remove(route).map_or_else(Vec::new, |chain| chain.instances);
             let instances = link.plugins.iter().map(|plugin| {
                 match warm.iter().position(|instance| Arc::ptr_eq(instance.plugin(), plugin)) {
@@ -92,14 +105,15 @@ impl WorkerChains {
                     None => started(plugin),
                 }
             });
-            let chain = Chain { instances: instances.collect(), seen_by: link.seen_by.clone() };
+            let (seen_by, pace) = (link.seen_by.clone(), Arc::clone(&link.pace));
+            let chain = Chain { instances: instances.collect(), seen_by, pace };
             self.chains.insert(Arc::clone(route), chain);
         }
     }
 
-    /// Whether a route has plugins at all.
-    pub fn has_plugins(&self, route: &str) -> bool {
-        self.chains.contains_key(route)
+    /// The pace of a route's plugins, if it has some.
+    pub fn pace(&self, route: &str) -> Option<&Pace> {
+        self.chains.get(route).map(|chain| &*chain.pace)
     }
 
     /// The chain of a route that has plugins.
@@ -118,12 +132,13 @@ impl WorkerChains {
 pub struct Chain {
     instances: Vec<Instance>,
     seen_by: SeenBy,
+    pace: Arc<Pace>,
 }
 
 impl Chain {
-    /// The plugins, to be called one after the other.
-    pub fn instances(&mut self) -> &mut [Instance] {
-        &mut self.instances
+    /// The plugins, to be called one after the other, and how quick they are all together.
+    pub fn parts(&mut self) -> (&mut [Instance], &Pace) {
+        (&mut self.instances, &self.pace)
     }
 }
 

@@ -16,6 +16,8 @@ const LINE_PAUSE: Duration = Duration::from_secs(1);
 /// All plugins' metrics, registered once per process.
 #[derive(Clone, Debug)]
 pub struct Counters {
+    /// By plugin: its versions and uses share them, and the cap on names.
+    plugins: Arc<Mutex<HashMap<String, Arc<PluginCounters>>>>,
     events: IntCounterVec,
     calls: IntCounterVec,
     discarded: IntCounterVec,
@@ -37,6 +39,7 @@ impl Counters {
         let own_histograms = HistogramVec::new(own, &["plugin", "name"])?;
         registry.register(Box::new(own_histograms.clone()))?;
         Ok(Counters {
+            plugins: Arc::default(),
             events: counter(
                 "weir_plugin_events_total",
                 "Events handed to a plugin, by plugin.",
@@ -63,14 +66,28 @@ impl Counters {
 
     /// The handles of one plugin; `name` must come from the config.
     pub(super) fn plugin(&self, name: &str, names_max: usize) -> Arc<PluginCounters> {
+        // A map of handles is whole whatever happened to a thread that held it.
+        let mut plugins = self.plugins.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = plugins.get(name) {
+            return Arc::clone(known);
+        }
+        let new = self.handles(name, names_max);
+        plugins.insert(name.to_owned(), Arc::clone(&new));
+        new
+    }
+
+    fn handles(&self, name: &str, names_max: usize) -> Arc<PluginCounters> {
         let ending = |ending: &str| self.calls.with_label_values(&[name, ending]);
         let discarded = |what: &str| self.discarded.with_label_values(&[name, what]);
         Arc::new(PluginCounters {
             plugin: name.to_owned(),
-            all: self.clone(),
+            calls: self.calls.clone(),
+            own_counters: self.own_counters.clone(),
+            own_histograms: self.own_histograms.clone(),
             names_max,
             names: Mutex::default(),
             last_line: Mutex::default(),
+            lines: Mutex::new((Instant::now(), 0)),
             events: self.events.with_label_values(&[name]),
             ended_well: ending("ok"),
             discarded_lines: discarded("log-line"),
@@ -83,11 +100,15 @@ impl Counters {
 #[derive(Debug)]
 pub(super) struct PluginCounters {
     plugin: String,
-    all: Counters,
+    calls: IntCounterVec,
+    own_counters: IntCounterVec,
+    own_histograms: HistogramVec,
     names_max: usize,
     names: Mutex<HashMap<(bool, String), Own>>,
     /// When a line about it was last logged.
     last_line: Mutex<Option<Instant>>,
+    /// The second that runs, and the lines of its own that it wrote in it.
+    lines: Mutex<(Instant, usize)>,
     pub(super) events: IntCounter,
     pub(super) ended_well: IntCounter,
     pub(super) discarded_lines: IntCounter,
@@ -112,9 +133,19 @@ impl PluginCounters {
         due
     }
 
+    /// Whether a line of its own may still be written in this second, of so many.
+    pub(super) fn may_write(&self, lines_per_s_max: usize) -> bool {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.0.elapsed() >= LINE_PAUSE {
+            *lines = (Instant::now(), 0);
+        }
+        lines.1 += 1;
+        lines.1 <= lines_per_s_max
+    }
+
     /// A call ended otherwise than well; `ending` is one of a fixed set.
     pub(super) fn ended(&self, ending: &str) {
-        self.all.calls.with_label_values(&[&self.plugin, ending]).inc();
+        self.calls.with_label_values(&[&self.plugin, ending]).inc();
     }
 
     /// A metric by a name that the plugin chose; `None` if the name is bad or one too many.
@@ -130,9 +161,9 @@ impl PluginCounters {
             return None;
         }
         let own = if is_counter {
-            Own::Counter(self.all.own_counters.with_label_values(&labels))
+            Own::Counter(self.own_counters.with_label_values(&labels))
         } else {
-            Own::Histogram(self.all.own_histograms.with_label_values(&labels))
+            Own::Histogram(self.own_histograms.with_label_values(&labels))
         };
         names.insert(key, own.clone());
         Some(own)

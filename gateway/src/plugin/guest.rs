@@ -2,7 +2,7 @@
 //! used again; keeping to that is [`super::instance`]'s business.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 use wasmtime::component::InstancePre;
@@ -30,6 +30,8 @@ use self::contract::{Enricher as Exports, EnricherPre};
 const HOSTCALL_BYTES_MAX: usize = 8 << 20;
 /// Core instances of one component: a module, its shim and its fixups make three; Python's has 38.
 const INSTANCES_MAX: usize = 64;
+/// Calls between two looks at an instance's age.
+const AGE_LOOKED_AT: u64 = 1024;
 /// Tables and memories of one component.
 const TABLES_MAX: usize = 16;
 const MEMORIES_MAX: usize = 4;
@@ -133,6 +135,9 @@ impl Startable {
 pub(super) struct Guest {
     store: Store<State>,
     exports: Exports,
+    started: Instant,
+    memory_bytes_at_start: usize,
+    calls: u64,
 }
 
 impl Guest {
@@ -162,7 +167,8 @@ impl Guest {
         store.epoch_deadline_callback(|mut context| context.data_mut().tick());
         store.set_epoch_deadline(1);
         let exports = startable.pre.instantiate(&mut store)?;
-        Ok(Guest { store, exports })
+        let memory_bytes_at_start = store.data().memory_bytes;
+        Ok(Guest { store, exports, started: Instant::now(), memory_bytes_at_start, calls: 0 })
     }
 
     pub(super) fn describe(&mut self, config_json: &str) -> wasmtime::Result<Result<Info, GuestError>> {
@@ -183,12 +189,23 @@ impl Guest {
         batch: Batch<'_>,
         deadline: Duration,
     ) -> wasmtime::Result<Result<Output, GuestError>> {
+        self.calls += 1;
         let state = self.store.data_mut();
         state.deadline = deadline;
         state.started = None;
         state.engine.runs();
         self.store.set_epoch_deadline(1);
         self.exports.weir_plugin_processor().call_process(&mut self.store, batch)
+    }
+
+    /// Whether a new one is to take its place, for its age, its calls, or the memory that it gathered.
+    pub(super) fn is_worn(&self, settings: &Settings) -> bool {
+        // Looking at the clock costs as much as a small call does.
+        let old = || self.started.elapsed() > Duration::from_secs(settings.instance_age_s_max);
+        self.calls >= settings.instance_calls_max
+            || 2 * (self.store.data().memory_bytes - self.memory_bytes_at_start)
+                > settings.memory_bytes_max - self.memory_bytes_at_start
+            || self.calls.is_multiple_of(AGE_LOOKED_AT) && old()
     }
 
     /// What the guest said since this was last asked.

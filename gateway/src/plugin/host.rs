@@ -94,8 +94,12 @@ impl Said {
     }
 
     fn write_lines(&mut self, wanted: impl Fn(log::Level) -> bool) {
-        let plugin = &*self.plugin;
+        let (plugin, lines_per_s_max) = (&*self.plugin, self.settings.log_lines_per_s_max);
         for (level, line) in self.lines.drain(..).filter(|(level, _)| wanted(*level)) {
+            if !self.counters.may_write(lines_per_s_max) {
+                self.discarded_lines += 1;
+                continue;
+            }
             match level {
                 log::Level::Error => tracing::error!(plugin, "{line}"),
                 log::Level::Warn => tracing::warn!(plugin, "{line}"),

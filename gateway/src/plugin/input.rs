@@ -39,14 +39,20 @@ impl Input {
         needs_payload: bool,
     ) -> Result<(), InputTooLarge> {
         self.clear();
-        self.stride = u32::try_from(fields.len() + 1).map_err(|_| InputTooLarge)?;
-        for event in 0..source.len() {
-            self.put(needs_payload.then(|| (8, source.payload(event))))?;
-            for selector in fields {
-                self.put(source.select(event, selector).map(wire))?;
+        let (events, stride) = (source.len(), fields.len() + 1);
+        self.stride = u32::try_from(stride).map_err(|_| InputTooLarge)?;
+        self.spans.resize(2 * stride * events, 0);
+        self.kinds.resize(stride * events, 0);
+        self.times.extend((0..events).map(|event| source.time_ns(event)));
+        self.schemas.resize(events, 0);
+        let arena = &mut self.arena;
+        let rows = self.spans.as_chunks_mut().0.chunks_exact_mut(stride);
+        for (event, (spans, kinds)) in rows.zip(self.kinds.chunks_exact_mut(stride)).enumerate() {
+            let payload = needs_payload.then(|| (8, source.payload(event)));
+            (spans[0], kinds[0]) = put(arena, payload)?;
+            for ((selector, span), kind) in fields.iter().zip(&mut spans[1..]).zip(&mut kinds[1..]) {
+                (*span, *kind) = put(arena, source.select(event, selector).map(wire))?;
             }
-            self.times.push(source.time_ns(event));
-            self.schemas.push(0);
         }
         Ok(())
     }
@@ -71,22 +77,6 @@ impl Input {
         }
     }
 
-    fn put(&mut self, found: Option<(u8, &[u8])>) -> Result<(), InputTooLarge> {
-        let Some((kind, bytes)) = found else {
-            self.spans.extend_from_slice(&[ABSENT, 0]);
-            self.kinds.push(0);
-            return Ok(());
-        };
-        if self.arena.len() + bytes.len() > ARENA_BYTES_MAX {
-            return Err(InputTooLarge);
-        }
-        let narrow = |size: usize| u32::try_from(size).map_err(|_| InputTooLarge);
-        self.spans.extend_from_slice(&[narrow(self.arena.len())?, narrow(bytes.len())?]);
-        self.kinds.push(kind);
-        self.arena.extend_from_slice(bytes);
-        Ok(())
-    }
-
     fn clear(&mut self) {
         if self.arena.capacity() > ARENA_BYTES_KEPT {
             self.arena = Vec::new();
@@ -99,7 +89,21 @@ impl Input {
     }
 }
 
+/// Puts a value into the arena; its span and kind.
+#[inline]
+fn put(arena: &mut Vec<u8>, found: Option<(u8, &[u8])>) -> Result<([u32; 2], u8), InputTooLarge> {
+    let Some((kind, bytes)) = found else { return Ok(([ABSENT, 0], 0)) };
+    if arena.len() + bytes.len() > ARENA_BYTES_MAX {
+        return Err(InputTooLarge);
+    }
+    let narrow = |size: usize| u32::try_from(size).map_err(|_| InputTooLarge);
+    let span = [narrow(arena.len())?, narrow(bytes.len())?];
+    arena.extend_from_slice(bytes);
+    Ok((span, kind))
+}
+
 /// The contract's number for a value, and its bytes.
+#[inline]
 fn wire(found: Selected<'_>) -> (u8, &[u8]) {
     match found {
         Selected::Text(text) => (1, text.as_bytes()),

@@ -50,6 +50,11 @@ impl CallError {
         !matches!(self, CallError::Start(_))
     }
 
+    /// Whether it ran for too long.
+    pub fn is_deadline(&self) -> bool {
+        matches!(self, CallError::Overrun(Overrun::Deadline(_)))
+    }
+
     /// A word for metrics and dead letters.
     pub fn ending(&self) -> &'static str {
         match self {
@@ -136,10 +141,10 @@ impl Instance {
             Some(guest) => guest,
             None => self.plugin.start()?,
         };
-        match guest.process(self.input.batch(), self.plugin.deadline()) {
+        match guest.process(self.input.batch(), self.plugin.settings().deadline()) {
             Ok(Ok(output)) => {
                 self.output = output;
-                self.guest = Some(guest);
+                self.guest = Some(guest).filter(|guest| !guest.is_worn(self.plugin.settings()));
                 Ok(())
             }
             Ok(Err(error)) => {

@@ -1,7 +1,6 @@
 //! A plugin under a route's config, as workers know it: what it said of itself, checked, and its guests.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use super::Settings;
 use super::artifact::{Artifact, Description};
@@ -186,8 +185,8 @@ impl Plugin {
         &self.rights
     }
 
-    pub(super) fn deadline(&self) -> Duration {
-        self.settings.deadline()
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
     }
 }
 

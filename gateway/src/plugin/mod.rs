@@ -16,6 +16,7 @@ mod instance;
 mod load;
 mod loaded;
 mod output;
+mod pace;
 mod tables;
 mod trusted;
 mod versions;
@@ -32,6 +33,7 @@ pub use self::instance::{CallError, Instance};
 pub use self::load::{Host, LoadError, StartError, Use};
 pub use self::loaded::Plugin;
 pub use self::output::{Op, OutputError, Verdict, Verdicts};
+pub use self::pace::{Lap, Pace};
 pub use self::tables::{TableError, TableSettings, Tables};
 pub use self::versions::{Description as VersionDescription, Place, Stage, VersionError, Versions};
 
@@ -57,8 +59,12 @@ pub trait Source {
 #[derive(Clone, Debug, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Where compiled plugins are kept; nobody else may write there.
+    /// Where compiled plugins are kept; nobody else may write there. In the config: `plugin_cache`.
+    #[serde(skip)]
     pub cache: PathBuf,
+    /// Instances that stand ready when a version is put in force: one for each worker.
+    #[serde(skip)]
+    pub spares: usize,
     /// Thread CPU time of one call.
     pub deadline_ms: u64,
     /// Thread CPU time to start an instance, or to describe it.
@@ -67,8 +73,10 @@ pub struct Settings {
     pub memory_bytes_max: usize,
     /// Elements of all tables together.
     pub table_elements_max: usize,
-    /// Instances that stand ready when a version is put in force: one for each worker.
-    pub spares: usize,
+    /// Calls of one instance, and its age; then a new one takes its place between two calls.
+    pub instance_calls_max: u64,
+    /// See `instance_calls_max`.
+    pub instance_age_s_max: u64,
     /// A `.wasm` file.
     pub artifact_bytes_max: usize,
     /// Events of one call; the plugin may want fewer.
@@ -77,6 +85,8 @@ pub struct Settings {
     pub ops_per_event_max: usize,
     /// Log lines of one call; the rest are counted and dropped.
     pub log_lines_max: usize,
+    /// Log lines of a plugin in a second, over all its instances; the rest are counted and dropped.
+    pub log_lines_per_s_max: usize,
     /// Bytes of one log line; the rest are cut off.
     pub log_line_bytes_max: usize,
     /// Names of counters and histograms of a plugin.
@@ -96,10 +106,13 @@ impl Default for Settings {
             memory_bytes_max: 32 << 20,
             table_elements_max: 20_000,
             spares: 1,
+            instance_calls_max: 10_000_000,
+            instance_age_s_max: 3_600,
             artifact_bytes_max: 32 << 20,
             batch_events_max: 64,
             ops_per_event_max: 64,
             log_lines_max: 16,
+            log_lines_per_s_max: 100,
             log_line_bytes_max: 1 << 10,
             metric_names_max: 32,
             compile_memory_bytes_max: 2 << 30,

@@ -1,6 +1,7 @@
 //! What a guest answered, checked: every count, span, text and pointer, and whether the plugin may ask for
 //! it. Nothing of an answer is used before all of it was checked.
 
+use std::ops::Range;
 use std::str;
 use std::sync::Arc;
 
@@ -10,6 +11,9 @@ use crate::event::document::Pointer;
 /// Bit 31 of an opcode: the value is in the batch's arena.
 const IN_BATCH: u32 = 1 << 31;
 const ROW: usize = 6;
+/// The opcode of a row that is no op: why the event does not pass.
+const REASON: u32 = 9;
+const OUTSIDE: &str = "is outside its arena";
 const KEY_BYTES_MAX: usize = 512;
 const KIND_BYTES_MAX: usize = 32;
 const HEADER_NAME_BYTES_MAX: usize = 64;
@@ -161,10 +165,9 @@ pub(super) struct Rights {
 /// A checked answer: for each event of the call a verdict and its ops, in order.
 #[derive(Debug)]
 pub struct Verdicts<'a> {
-    verdicts: Vec<Verdict<'a>>,
+    /// Each with where its event's ops end.
+    verdicts: Vec<(Verdict<'a>, usize)>,
     ops: Vec<Op<'a>>,
-    /// Where each event's ops end.
-    ends: Vec<usize>,
 }
 
 impl<'a> Verdicts<'a> {
@@ -180,9 +183,11 @@ impl<'a> Verdicts<'a> {
 
     /// Each event's verdict, and its ops if it passes.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (Verdict<'a>, &[Op<'a>])> {
-        self.verdicts.iter().enumerate().map(|(event, verdict)| {
-            let start = event.checked_sub(1).map_or(0, |before| self.ends[before]);
-            (*verdict, &self.ops[start..self.ends[event]])
+        let mut start = 0;
+        self.verdicts.iter().map(move |(verdict, end)| {
+            let ops = &self.ops[start..*end];
+            start = *end;
+            (*verdict, ops)
         })
     }
 }
@@ -205,36 +210,32 @@ pub(super) fn check<'a>(
     if !rest.is_empty() {
         return Err(OutputError::Ragged);
     }
-    let mut checked = Verdicts {
-        verdicts: Vec::with_capacity(events),
-        ops: Vec::with_capacity(rows.len()),
-        ends: Vec::with_capacity(events),
-    };
+    let arenas = Arenas { own: Arena::new(&output.arena), batch: Arena::new(batch_arena) };
+    let (mut verdicts, mut ops) = (Vec::with_capacity(events), Vec::with_capacity(rows.len()));
     let mut next = 0;
     for (event, action) in output.actions.iter().enumerate() {
-        let first = next;
+        let (first, unchanged) = (next, ops.len());
         let mut reason = "";
         while let Some(row) = rows.get(next).filter(|row| row[0] as usize == event) {
             if next - first == rights.ops_per_event_max {
                 return Err(OutputError::TooManyOps { event, max: rights.ops_per_event_max });
             }
-            let row = Row { row: next, fields: row, own: &output.arena, batch: batch_arena };
-            match row.op(rights)? {
-                Asked::Op(op) => checked.ops.push(op),
-                Asked::Reason(text) => reason = text,
+            let row = Row { row: next, fields: row, arenas: &arenas };
+            if row.opcode() == REASON {
+                reason = row.reason()?;
+            } else {
+                row.put_op(rights, &mut ops)?;
             }
             next += 1;
         }
         let verdict = verdict(*action, reason, rights)?;
-        let changed = checked.ops.len() > checked.ends.last().copied().unwrap_or(0);
-        if changed && verdict != Verdict::Pass {
+        if ops.len() > unchanged && verdict != Verdict::Pass {
             return Err(OutputError::ChangedAndStopped { event });
         }
-        checked.verdicts.push(verdict);
-        checked.ends.push(checked.ops.len());
+        verdicts.push((verdict, ops.len()));
     }
     match rows.get(next) {
-        None => Ok(checked),
+        None => Ok(Verdicts { verdicts, ops }),
         Some(row) => Err(OutputError::Event { row: next, event: row[0] }),
     }
 }
@@ -251,47 +252,73 @@ fn verdict<'a>(action: u8, reason: &'a str, rights: &Rights) -> Result<Verdict<'
     }
 }
 
-enum Asked<'a> {
-    Op(Op<'a>),
-    Reason(&'a str),
+/// Bytes that spans point into. As a rule they are text from end to end, which is cheaper to find out at once than
+/// span by span.
+struct Arena<'a> {
+    bytes: &'a [u8],
+    text: Option<&'a str>,
+}
+
+impl<'a> Arena<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        Arena { bytes, text: str::from_utf8(bytes).ok() }
+    }
+}
+
+struct Arenas<'a> {
+    own: Arena<'a>,
+    batch: Arena<'a>,
 }
 
 /// One row with the arenas that its spans point into.
 struct Row<'r, 'a> {
     row: usize,
     fields: &'r [u32; ROW],
-    own: &'a [u8],
-    batch: &'a [u8],
+    arenas: &'r Arenas<'a>,
 }
 
 impl<'a> Row<'_, 'a> {
-    fn op(&self, rights: &'a Rights) -> Result<Asked<'a>, OutputError> {
-        let opcode = self.fields[1] & !IN_BATCH;
+    #[inline]
+    fn opcode(&self) -> u32 {
+        self.fields[1] & !IN_BATCH
+    }
+
+    #[inline]
+    fn put_op(&self, rights: &'a Rights, ops: &mut Vec<Op<'a>>) -> Result<(), OutputError> {
+        let opcode = self.opcode();
         let may = |right: bool, what| if right { Ok(()) } else { Err(OutputError::Role { what }) };
         match opcode {
             1 | 2 => may(rights.key, "to set a key")?,
             3..=8 => may(rights.enrich, "to change an event")?,
             _ => {}
         }
-        Ok(Asked::Op(match opcode {
-            1 => Op::SetPartitionKey(self.key()?),
-            2 => Op::AddLookupKey { kind: self.kind()?, key: self.key()? },
+        match opcode {
+            1 => ops.push(Op::SetPartitionKey(self.key()?)),
+            2 => ops.push(Op::AddLookupKey { kind: self.kind()?, key: self.key()? }),
+            _ => ops.push(self.change(opcode, rights)?),
+        }
+        Ok(())
+    }
+
+    fn change(&self, opcode: u32, rights: &'a Rights) -> Result<Op<'a>, OutputError> {
+        Ok(match opcode {
             3 => Op::SetHeader { name: self.header()?, value: self.header_value()? },
             4 => Op::RemoveHeader { name: self.header()? },
             5 => Op::JsonSet { pointer: self.pointer()?, value: self.text("value", usize::MAX)?.as_bytes() },
             6 => Op::JsonRemove { pointer: self.pointer()? },
             7 => Op::ReplacePayload(self.value()?),
             8 => Op::SetTopic(self.topic(&rights.topics)?),
-            9 => return self.reason().map(Asked::Reason),
             number => return Err(OutputError::Unknown { what: "opcode", number }),
-        }))
+        })
     }
 
+    #[inline]
     fn key(&self) -> Result<&'a str, OutputError> {
         let key = self.text("key", KEY_BYTES_MAX)?;
         if key.is_empty() { Err(self.wrong("key", "is empty")) } else { Ok(key) }
     }
 
+    #[inline]
     fn kind(&self) -> Result<&'a str, OutputError> {
         let kind = self.name("kind", KIND_BYTES_MAX)?;
         let fits =
@@ -343,34 +370,53 @@ impl<'a> Row<'_, 'a> {
         Ok(kept)
     }
 
+    #[inline]
     fn name(&self, what: &'static str, bytes_max: usize) -> Result<&'a str, OutputError> {
-        let bytes = span(self.own, self.fields[2], self.fields[3])
-            .ok_or_else(|| self.wrong(what, "is outside its arena"))?;
-        self.utf8(what, bytes, bytes_max)
+        self.utf8(what, &self.arenas.own, span(self.fields[2], self.fields[3]), bytes_max)
     }
 
+    #[inline]
     fn text(&self, what: &'static str, bytes_max: usize) -> Result<&'a str, OutputError> {
-        self.utf8(what, self.value()?, bytes_max)
+        self.utf8(what, self.arena(), span(self.fields[4], self.fields[5]), bytes_max)
     }
 
     fn value(&self) -> Result<&'a [u8], OutputError> {
-        let arena = if self.fields[1] & IN_BATCH == 0 { self.own } else { self.batch };
-        span(arena, self.fields[4], self.fields[5]).ok_or_else(|| self.wrong("value", "is outside its arena"))
+        let found = self.arena().bytes.get(span(self.fields[4], self.fields[5]));
+        found.ok_or_else(|| self.wrong("value", OUTSIDE))
     }
 
-    fn utf8(&self, what: &'static str, bytes: &'a [u8], bytes_max: usize) -> Result<&'a str, OutputError> {
+    /// The arena of its value.
+    #[inline]
+    fn arena(&self) -> &Arena<'a> {
+        if self.fields[1] & IN_BATCH == 0 { &self.arenas.own } else { &self.arenas.batch }
+    }
+
+    #[inline]
+    fn utf8(
+        &self,
+        what: &'static str,
+        arena: &Arena<'a>,
+        span: Range<usize>,
+        bytes_max: usize,
+    ) -> Result<&'a str, OutputError> {
+        if let Some(text) = arena.text.and_then(|text| text.get(span.clone())).filter(|it| it.len() <= bytes_max) {
+            return Ok(text);
+        }
+        let bytes = arena.bytes.get(span).ok_or_else(|| self.wrong(what, OUTSIDE))?;
         if bytes.len() > bytes_max {
             return Err(self.wrong(what, "is too long"));
         }
         str::from_utf8(bytes).map_err(|_| self.wrong(what, "is not UTF-8"))
     }
 
+    #[cold]
     fn wrong(&self, what: &'static str, problem: &'static str) -> OutputError {
         OutputError::Value { row: self.row, what, problem }
     }
 }
 
-fn span(arena: &[u8], offset: u32, length: u32) -> Option<&[u8]> {
-    let start = usize::try_from(offset).ok()?;
-    arena.get(start..start.checked_add(usize::try_from(length).ok()?)?)
+/// Where a span is; one beyond all memory is beyond its arena too.
+fn span(offset: u32, length: u32) -> Range<usize> {
+    let start = offset as usize;
+    start..start.saturating_add(length as usize)
 }

@@ -166,9 +166,9 @@ fn the_chain_names_its_plugins() {
     let host = host();
     let plugin = host.load("entity_key", KEYS).expect("loads");
     let chains = Chains::new([("orders".into(), vec![Arc::clone(&plugin)]), ("plain".into(), vec![])]);
-    let mut worker = WorkerChains::new(Arc::new(chains));
-    assert!(worker.has_plugins("orders") && !worker.has_plugins("plain"));
-    assert_eq!(worker.chain("orders").map_or(0, |chain| chain.instances().len()), 1);
+    let mut worker = WorkerChains::new(Arc::new(chains), None);
+    assert!(worker.chain("orders").is_some() && worker.chain("plain").is_none());
+    assert_eq!(worker.chain("orders").map_or(0, |chain| chain.parts().0.len()), 1);
     assert_eq!(*worker.seen_by("orders").header, *format!("entity-key@0.1.0+sha256:{}", plugin.digest));
     assert_eq!(&*worker.seen_by("plain").receipt, "[]");
 }
@@ -203,9 +203,9 @@ fn a_guest_that_breaks_down_takes_only_its_call_along() {
 fn an_answer_that_is_wrong_anywhere_is_not_used() {
     let host = host();
     for (name, problem) in [
-        ("span-outside", "op 0: the value is outside its arena"),
-        ("span-wraps", "op 0: the value is outside its arena"),
-        ("span-in-batch", "op 0: the value is outside its arena"),
+        ("span-outside", "op 0: the key is outside its arena"),
+        ("span-wraps", "op 0: the key is outside its arena"),
+        ("span-in-batch", "op 0: the key is outside its arena"),
         ("bad-utf8", "op 0: the key is not UTF-8"),
         ("op-flood", "event 0 has more than 64 ops"),
         ("op-for-nobody", "op 0 is for event 7, out of order or out of the batch"),
@@ -337,51 +337,4 @@ fn compiled_code_that_someone_else_wrote_is_not_loaded() {
     let usage = Use { name: "redact", config_json: r#"{"mask": []}"#, topics_allowed: &[] };
     second.load_bytes(&wasm("redact"), &usage).expect("loads all the same");
     assert_eq!(std::fs::read(compiled(folder)).expect("reads").len(), original.len(), "was compiled anew");
-}
-
-/// Events that cost nothing to look into, so that the call is all there is to measure.
-struct Ready(usize);
-
-impl Source for Ready {
-    fn len(&self) -> usize {
-        self.0
-    }
-
-    fn select(&self, _: usize, selector: &Selector) -> Option<Selected<'_>> {
-        match selector {
-            Selector::Data(pointer) if pointer.as_str().len() > 6 => Some(Selected::Text("u-12345678")),
-            _ => Some(Selected::Number(b"1234567")),
-        }
-    }
-
-    fn payload(&self, _: usize) -> &[u8] {
-        b"{}"
-    }
-
-    fn time_ns(&self, _: usize) -> u64 {
-        1
-    }
-}
-
-/// `cargo test --release -p weir --lib plugin::tests::cost -- --ignored --nocapture`
-#[test]
-#[ignore = "a measurement, not a check"]
-fn cost() {
-    let host = host();
-    let one = r#"{"keys": [{"kind": "user", "pointer": "/user/id"}]}"#;
-    for (config, ops) in [(one, 2), (KEYS, 3)] {
-        let mut instance = host.instance("entity_key", config);
-        for events in [1, 8, 64] {
-            let calls = 2_000_000 / events;
-            let begun = super::guest::thread_cpu_time();
-            for _ in 0..calls {
-                std::hint::black_box(instance.call(&Ready(events)).expect("is judged").len());
-            }
-            let call_ns = (super::guest::thread_cpu_time() - begun).as_nanos() as f64 / calls as f64;
-            println!(
-                "batch {events}, {ops} ops: {call_ns:.0} ns a call, {:.1} ns an event",
-                call_ns / events as f64
-            );
-        }
-    }
 }

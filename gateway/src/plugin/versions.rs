@@ -273,6 +273,11 @@ impl Versions {
         self.known().iter().map(|(name, versions)| (Arc::clone(name), describe(versions))).collect()
     }
 
+    /// The routes whose plugins run on a thread of their own now, for being slow.
+    pub fn aside(&self) -> Vec<Arc<str>> {
+        self.generation().aside()
+    }
+
     fn version(&self, plugin: &str, bytes: &[u8]) -> Result<Version, VersionError> {
         let host = self.host.as_ref().ok_or_else(|| VersionError::UnknownPlugin(plugin.to_owned()))?;
         let load = |place: &Place| {

@@ -23,7 +23,6 @@ use crate::http::{self, Edge, Limits, admin};
 use crate::metrics::Metrics;
 use crate::parts::{self, Unusable};
 use crate::pipeline::{Shared, Worker};
-use crate::plugin;
 use crate::ports::RecentStore;
 use crate::recent::{Mode, Recent};
 
@@ -117,7 +116,14 @@ async fn serve(
     let workers = Workers::start(config.worker_count(), limits, &stopped, edge);
     let workers = Arc::new(workers.map_err(ServeError::system("the workers cannot start"))?);
     let stopping = Arc::new(AtomicBool::new(false));
-    let admin = admin_router(&metrics, &workers, &shared, &budget, &stopping, (recent.clone(), warm));
+    let admin = admin_router(
+        &metrics,
+        &workers,
+        (&shared, config.plugin_limits.artifact_bytes_max),
+        &budget,
+        &stopping,
+        (recent.clone(), warm),
+    );
     let admin = tokio::task::spawn_local(listen::admin(admin_listener, admin, limits));
     let accepting = tokio::task::spawn_local({
         let workers = Arc::clone(&workers);
@@ -192,7 +198,7 @@ fn edges(
 fn admin_router(
     metrics: &Arc<Metrics>,
     workers: &Arc<Workers>,
-    shared: &Arc<Shared>,
+    (shared, plugin_bytes_max): (&Arc<Shared>, usize),
     budget: &Arc<Budget>,
     stopping: &Arc<AtomicBool>,
     (recent, warm): (Option<Recent>, Option<watch::Receiver<bool>>),
@@ -222,6 +228,6 @@ fn admin_router(
             metrics.in_flight_bytes.set(i64::try_from(budget.used_bytes()).unwrap_or(i64::MAX));
         }
     });
-    let plugins = http::plugins::router(Arc::clone(shared), plugin::Settings::default().artifact_bytes_max);
+    let plugins = http::plugins::router(Arc::clone(shared), plugin_bytes_max);
     admin::router(Arc::clone(metrics), live, ready, gauges, plugins)
 }

@@ -46,12 +46,14 @@ pub struct Event<'a> {
 impl<'a> Event<'a> {
     /// The field at this place of [`Plugin::fields`](crate::Plugin::fields); `None` if the event lacks it, or
     /// if there is no such place.
+    #[inline(always)]
     pub fn field(&self, index: usize) -> Option<Field<'a>> {
         self.column(index + 1)
     }
 
     /// The same, if it can name an entity ([`Field::names_entity`]): what partition keys and lookup keys are
     /// made of.
+    #[inline(always)]
     pub fn entity(&self, index: usize) -> Option<Field<'a>> {
         self.field(index).filter(|field| field.names_entity())
     }
@@ -73,6 +75,7 @@ impl<'a> Event<'a> {
         self.time_ns
     }
 
+    #[inline(always)]
     fn column(&self, column: usize) -> Option<Field<'a>> {
         let (offset, length) = (*self.spans.get(2 * column)?, *self.spans.get(2 * column + 1)?);
         if offset == ABSENT {

@@ -31,6 +31,7 @@ pub enum Kind {
 }
 
 impl Kind {
+    #[inline(always)]
     pub(crate) fn of(number: u8) -> Kind {
         match number {
             1 => Kind::Text,
@@ -154,6 +155,7 @@ impl<'a> Field<'a> {
 
     /// Whether it can name an entity, as a partition key or lookup key does: a string that is not empty, or
     /// an integer.
+    #[inline(always)]
     pub fn names_entity(self) -> bool {
         match self.kind {
             Kind::Text => !self.bytes.is_empty(),

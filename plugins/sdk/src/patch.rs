@@ -81,11 +81,13 @@ pub struct Patch<'o> {
 
 impl Patch<'_> {
     /// The partition key: not empty, at most 512 bytes. The last one wins.
+    #[inline]
     pub fn partition_key<'v>(&mut self, key: impl Into<Value<'v>>) {
         self.op(1, "", Some(key.into()));
     }
 
     /// A key that finds this event in lookups by `kind`: `[a-z0-9_-]`, at most 32 bytes; the key as above.
+    #[inline]
     pub fn lookup_key<'v>(&mut self, kind: &str, key: impl Into<Value<'v>>) {
         self.op(2, kind, Some(key.into()));
     }
@@ -126,10 +128,12 @@ impl Patch<'_> {
 
     /// One row, numbers unchecked: for tests of hosts, which must refuse what is wrong with it.
     #[doc(hidden)]
+    #[inline]
     pub fn raw(&mut self, row: [u32; 6]) {
         self.answer.ops.extend_from_slice(&row);
     }
 
+    #[inline]
     fn op(&mut self, opcode: u32, name: &str, value: Option<Value<'_>>) {
         let (name_offset, name_length) = self.name(name.as_bytes());
         let (flag, offset, length) = match value.map(|value| value.0) {
@@ -143,12 +147,17 @@ impl Patch<'_> {
         self.raw([self.event, opcode | flag, name_offset, name_length, offset, length]);
     }
 
+    #[inline]
     fn name(&mut self, name: &[u8]) -> (u32, u32) {
         if name.is_empty() {
             return (0, 0);
         }
         let Answer { arena, names, .. } = &*self.answer;
-        let same = |(offset, length): &&(u32, u32)| arena[*offset as usize..][..*length as usize] == *name;
+        // Byte by byte: names are short, and in WebAssembly comparing slices is a call.
+        let same = |(offset, length): &&(u32, u32)| {
+            let known = &arena[*offset as usize..][..*length as usize];
+            known.len() == name.len() && known.iter().zip(name).all(|(known, byte)| known == byte)
+        };
         if let Some(known) = names.iter().find(same) {
             return *known;
         }

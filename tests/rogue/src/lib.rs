@@ -15,6 +15,17 @@ pub struct Rogue {
     /// Declared to the host, for what it refuses at load.
     #[serde(default)]
     fields: Vec<String>,
+    /// Where an event says that it is to be sinned against; absent: at `data:/sin`.
+    #[serde(default)]
+    sign: Option<Sign>,
+}
+
+/// A field, and the text in it.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sign {
+    field: String,
+    text: String,
 }
 
 #[derive(Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -30,6 +41,7 @@ enum During {
 enum Sin {
     None,
     Spin,
+    Fill,
     Bloat,
     Recurse,
     Panic,
@@ -55,8 +67,8 @@ impl Plugin for Rogue {
     const ROLES: &[Role] = &[Role::Key, Role::Enrich, Role::Filter];
 
     fn fields(&self) -> Vec<String> {
-        let sinful = ["data:/sin".to_owned()];
-        sinful.into_iter().chain(self.fields.iter().cloned()).collect()
+        let sinful = self.sign.as_ref().map_or("data:/sin", |sign| &sign.field);
+        std::iter::once(sinful.to_owned()).chain(self.fields.iter().cloned()).collect()
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -67,7 +79,11 @@ impl Plugin for Rogue {
     }
 
     fn process(&self, event: &Event<'_>, patch: &mut Patch<'_>) -> Verdict {
-        if event.field(0).is_none() {
+        let sinful = match (event.field(0), &self.sign) {
+            (Some(field), Some(sign)) => field.text() == Some(&sign.text),
+            (field, _) => field.is_some(),
+        };
+        if !sinful {
             patch.lookup_key("good", "yes");
             return Verdict::Pass;
         }
@@ -83,6 +99,13 @@ impl Rogue {
             Sin::Spin => loop {
                 std::hint::black_box(0);
             },
+            Sin::Fill => {
+                let mut memory = vec![0_u8; 4 << 20];
+                loop {
+                    memory.fill(std::hint::black_box(1));
+                    std::hint::black_box(&memory);
+                }
+            }
             Sin::Bloat => {
                 let mut hoard = Vec::new();
                 loop {
@@ -122,7 +145,7 @@ impl Rogue {
             Sin::EmptyKey => patch.partition_key(""),
             Sin::LongKey => patch.partition_key("k".repeat(513).as_str()),
             Sin::LongReason => return Verdict::Drop("ä".repeat(200).into()),
-            Sin::None | Sin::Spin | Sin::Bloat | Sin::Recurse | Sin::Panic => {}
+            Sin::None | Sin::Spin | Sin::Fill | Sin::Bloat | Sin::Recurse | Sin::Panic => {}
         }
         Verdict::Pass
     }

@@ -87,7 +87,7 @@ struct Order<'a> {
 }
 
 /// The event's number, if the record carries an event of this bench.
-fn sequence(record: &OwnedMessage) -> Option<u64> {
+pub fn sequence(record: &OwnedMessage) -> Option<u64> {
     let order: Order<'_> = serde_json::from_slice(record.payload()?).ok()?;
     sequence_of(order.order_id)
 }

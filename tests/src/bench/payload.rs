@@ -11,14 +11,19 @@ pub enum Shape {
     Single,
     /// A JSON array of 100 per request.
     Array,
+    /// The same with one event that is marked, the one at [`MARKED_AT`]: its `channel` is `app`.
+    MarkedArray,
 }
+
+/// Where the marked event of an array is.
+pub const MARKED_AT: u64 = 50;
 
 impl Shape {
     /// Events in one request.
     pub fn events(self) -> u64 {
         match self {
             Shape::Single => 1,
-            Shape::Array => 100,
+            Shape::Array | Shape::MarkedArray => 100,
         }
     }
 }
@@ -46,6 +51,11 @@ impl Request {
         let body = match shape {
             Shape::Single => ORDER.to_owned(),
             Shape::Array => format!("[{}]", vec![ORDER; 100].join(",")),
+            Shape::MarkedArray => {
+                let marked = ORDER.replace(r#""channel":"web""#, r#""channel":"app""#);
+                let order = |number| if number == MARKED_AT { marked.as_str() } else { ORDER };
+                format!("[{}]", (0..100).map(order).collect::<Vec<_>>().join(","))
+            }
         };
         let head = format!(
             "POST /v1/events/orders HTTP/1.1\r\nhost: {target}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",

@@ -35,6 +35,22 @@ enum Program {
 }
 
 impl Gateway {
+    /// Starts `weir serve` with this config and waits until it is ready.
+    pub async fn ours(config: String) -> Result<Gateway> {
+        let weir = Weir::start(WeirOptions::serve(config)).await;
+        let url = weir.url("");
+        let address = url.strip_prefix("http://").ok_or("an address that is not http")?.parse()?;
+        Ok(Gateway { address, program: Program::Ours(weir) })
+    }
+
+    /// Weir's admin listener, if this is Weir.
+    pub fn admin_url(&self, path: &str) -> Option<String> {
+        match &self.program {
+            Program::Other(_) => None,
+            Program::Ours(weir) => Some(weir.admin_url(path)),
+        }
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         match &self.program {
@@ -84,10 +100,7 @@ impl Workbench {
             .replace("{bootstrap}", bootstrap)
             .replace("{schemas}", &self.root.join("schemas").display().to_string())
             .replace("{plugin}", &plugin.display().to_string());
-        let weir = Weir::start(WeirOptions::serve(config)).await;
-        let url = weir.url("");
-        let address = url.strip_prefix("http://").ok_or("an address that is not http")?.parse()?;
-        Ok(Gateway { address, program: Program::Ours(weir) })
+        Gateway::ours(config).await
     }
 
     async fn start(&self, name: &str, address: SocketAddr, args: &[&str]) -> Result<Gateway> {
@@ -117,10 +130,14 @@ pub struct Sink {
 }
 
 impl Sink {
-    /// Starts it; it ends when this handle, and with it its stdin, is gone.
-    pub fn start(workbench: &Workbench) -> Result<Sink> {
+    /// Starts it with these topics and theirs for dead letters; it ends when this handle, and with it its stdin, is
+    /// gone.
+    pub fn start(workbench: &Workbench, topics: &[&str]) -> Result<Sink> {
         let log = File::create(workbench.output.join("sink.log"))?;
         let mut command = Command::new(beside_us("sink")?);
+        for topic in topics {
+            command.args(["--topic", topic]);
+        }
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).spawn()?;
         let stdout = child.stdout.take().ok_or("a sink without stdout")?;
         let mut bootstrap = String::new();

@@ -94,7 +94,7 @@ impl Bench {
 
     /// Both gateways over one sink.
     fn compare(&self) -> Result<Vec<Comparison>> {
-        let sink = Sink::start(&self.workbench)?;
+        let sink = Sink::start(&self.workbench, &["orders"])?;
         let ours = self.on_its_core(self.ours(&sink.bootstrap))?;
         let textbook = self.on_its_core(self.workbench.textbook(&sink.bootstrap))?;
         let side = |gateway: &Gateway| Side {

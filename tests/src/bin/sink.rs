@@ -9,9 +9,9 @@ use rdkafka::mocking::MockCluster;
 /// Prints its bootstrap address on one line and lives until its stdin closes.
 #[derive(Parser)]
 struct Flags {
-    /// The topic to create, and its dead-letter topic.
+    /// A topic to create, and its dead-letter topic.
     #[arg(long, default_value = "orders")]
-    topic: String,
+    topic: Vec<String>,
     /// Its number of partitions.
     #[arg(long, default_value_t = 6)]
     partitions: i32,
@@ -20,8 +20,9 @@ struct Flags {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let flags = Flags::parse();
     let cluster = MockCluster::new(1)?;
-    for topic in [&flags.topic, &format!("{}.dead-letter", flags.topic)] {
+    for topic in &flags.topic {
         cluster.create_topic(topic, flags.partitions, 1)?;
+        cluster.create_topic(&format!("{topic}.dead-letter"), flags.partitions, 1)?;
     }
     println!("{}", cluster.bootstrap_servers());
     std::io::stdout().flush()?;

@@ -117,6 +117,19 @@ const DEPTH_MAX: usize = 128;
 const SHUTDOWN_TIMEOUT_MS_MAX: u64 = 25_000;
 
 fn plugins(config: &Config, findings: &mut Vec<Finding>) {
+    let limits = &config.plugin_limits;
+    let none = [
+        ("deadline_ms", limits.deadline_ms == 0),
+        ("start_deadline_ms", limits.start_deadline_ms == 0),
+        ("memory_bytes_max", limits.memory_bytes_max == 0),
+        ("artifact_bytes_max", limits.artifact_bytes_max == 0),
+        ("batch_events_max", limits.batch_events_max == 0),
+        ("compile_cpu_s_max", limits.compile_cpu_s_max == 0),
+    ];
+    for (name, _) in none.iter().filter(|(_, none)| *none) {
+        let message = format!("`{name}` is 0: no plugin could work");
+        findings.push(Finding::error(format!("plugin_limits/{name}"), message));
+    }
     for name in config.plugins.keys() {
         let path = format!("plugins/{name}");
         if !is_name(name) {

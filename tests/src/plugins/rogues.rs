@@ -1,0 +1,279 @@
+//! Every rogue guest under load, beside good traffic: each ends as its row says, and the neighbour hardly notices.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{files, leave};
+use crate::bench::Result;
+use crate::bench::compare::median;
+use crate::bench::load::{Plan, run as load};
+use crate::bench::payload::Shape;
+use crate::bench::process::{Gateway, Sink, Workbench};
+use crate::world::inputs;
+
+/// What becomes of the event that a rogue sins against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ending {
+    /// It meets the route's `on_error`, with one of these codes.
+    OnError(&'static [&'static str]),
+    /// It is stored; what was too much is dropped and counted.
+    Stored,
+    /// It is dropped, as the plugin wanted.
+    Dropped,
+}
+
+/// The sins that are committed when an event asks for it; `tests/README.md` has the same table.
+pub const ROWS: [(&str, Ending); 21] = [
+    ("spin", Ending::OnError(&["deadline"])),
+    ("fill", Ending::OnError(&["deadline"])),
+    ("bloat", Ending::OnError(&["memory", "deadline"])),
+    ("recurse", Ending::OnError(&["stack"])),
+    ("panic", Ending::OnError(&["trap"])),
+    ("span-outside", Ending::OnError(&["output"])),
+    ("span-wraps", Ending::OnError(&["output"])),
+    ("span-in-batch", Ending::OnError(&["output"])),
+    ("bad-utf8", Ending::OnError(&["output"])),
+    ("op-flood", Ending::OnError(&["output"])),
+    ("op-for-nobody", Ending::OnError(&["output"])),
+    ("op-unknown", Ending::OnError(&["output"])),
+    ("output-flood", Ending::OnError(&["output"])),
+    ("gateway-header", Ending::OnError(&["output"])),
+    ("foreign-topic", Ending::OnError(&["output"])),
+    ("bad-pointer", Ending::OnError(&["output"])),
+    ("empty-key", Ending::OnError(&["output"])),
+    ("long-key", Ending::OnError(&["output"])),
+    ("log-flood", Ending::Stored),
+    ("metric-flood", Ending::Stored),
+    ("long-reason", Ending::Dropped),
+];
+
+const MEMORY_BYTES_MAX: u64 = 512 << 20;
+const P99_RATIO_MAX: f64 = 1.5;
+/// One event in so many of a rogue's route is sinned against; below the ratio that brings a plugin into quarantine.
+const BATCH: usize = 20;
+const PERIOD: Duration = Duration::from_millis(50);
+
+/// How long and how much.
+#[derive(Clone, Debug, clap::Args, Serialize)]
+pub struct Effort {
+    /// Seconds of a window with a rogue, after its first second, and of the quiet one before it.
+    #[arg(long, default_value_t = 3)]
+    pub seconds: u64,
+    /// Good events a second, on another route.
+    #[arg(long, default_value_t = 2_000)]
+    pub good_per_s: u64,
+    /// Only this sin.
+    #[arg(long)]
+    #[serde(skip)]
+    pub only: Option<String>,
+}
+
+/// What one rogue did.
+#[derive(Debug, Serialize)]
+struct Row {
+    sin: &'static str,
+    expected: Ending,
+    /// Events that were sinned against, by how they ended.
+    sinful: BTreeMap<String, usize>,
+    /// Their neighbours, by how they ended.
+    neighbours: BTreeMap<String, usize>,
+    quiet_p99_ms: f64,
+    first_second_p99_ms: f64,
+    p99_ms: f64,
+    well: bool,
+}
+
+/// Runs every row, prints, and fails if one is not as it should be.
+pub fn run(effort: &Effort) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let rows: Vec<_> = ROWS.iter().filter(|(sin, _)| effort.only.as_ref().is_none_or(|only| only == sin)).collect();
+    let names: Vec<_> = rows.iter().map(|(sin, _)| format!("rogue-{sin}")).collect();
+    let topics: Vec<_> = names.iter().map(String::as_str).chain(["orders"]).collect();
+    let sink = Sink::start(&Workbench::find()?, &topics)?;
+    let sins: Vec<_> = rows.iter().map(|(sin, _)| *sin).collect();
+    let gateway = runtime.block_on(Gateway::ours(config(&sink.bootstrap, &sins)))?;
+    let mut good = Good { target: gateway.address, effort: effort.clone(), next_event: 0 };
+    good.p99_ms(2, 0)?;
+    let mut table = Vec::new();
+    for (sin, expected) in rows {
+        table.push(row(&mut good, sin, *expected)?);
+        eprintln!("{:?}", table.last());
+    }
+    let refused = runtime.block_on(files::refused(&gateway))?;
+    let memory = peak_memory(gateway.pid())?;
+    report(effort, &table, &refused, memory)
+}
+
+fn report(effort: &Effort, table: &[Row], refused: &[files::Refused], memory: u64) -> Result<()> {
+    println!("{:<16} {:>8} {:>10} {:>8} {:>7}  ended", "sin", "quiet", "first s", "P99 ms", "ratio");
+    for row in table {
+        let Row { sin, quiet_p99_ms, first_second_p99_ms, p99_ms, sinful, neighbours, .. } = row;
+        let mark = if row.well { "" } else { "  NOT AS IT SHOULD BE" };
+        let ratio = p99_ms / quiet_p99_ms;
+        println!("{sin:<16} {quiet_p99_ms:>8.2} {first_second_p99_ms:>10.2} {p99_ms:>8.2} {ratio:>7.2}  {sinful:?} {neighbours:?}{mark}");
+    }
+    for file in refused {
+        println!("{:<40} {} {} in {:.0} ms: {}", file.name, file.status, file.code, file.ms, file.detail);
+    }
+    let ratio = median(table.iter().map(|row| row.p99_ms / row.quiet_p99_ms).collect());
+    let worst = table.iter().map(|row| row.p99_ms / row.quiet_p99_ms).fold(0.0, f64::max);
+    println!("P99 over quiet: median {ratio:.2}, worst {worst:.2}, at most {P99_RATIO_MAX}; memory at most {} MiB", memory >> 20);
+    let figures = json!({"effort": effort, "rows": table, "refused": refused, "peak_memory_bytes": memory});
+    println!("every figure: {}", leave("rogues", &figures)?.display());
+    let well = table.iter().all(|row| row.well)
+        && refused.iter().all(|file| file.well)
+        && worst <= P99_RATIO_MAX
+        && memory < MEMORY_BYTES_MAX;
+    if well { Ok(()) } else { Err("a rogue did what it should not".into()) }
+}
+
+/// The neighbour: another route's traffic.
+struct Good {
+    target: SocketAddr,
+    effort: Effort,
+    next_event: u64,
+}
+
+impl Good {
+    fn p99_ms(&mut self, seconds: u64, warm_up_ms: u64) -> Result<f64> {
+        let plan = Plan {
+            target: self.target,
+            shape: Shape::Single,
+            events_per_s: Some(self.effort.good_per_s),
+            connections: 32,
+            warm_up: Duration::from_millis(warm_up_ms),
+            window: Duration::from_secs(seconds),
+            first_event: self.next_event,
+        };
+        let tally = load(&plan, |_| Ok(()))?;
+        self.next_event = tally.next_event;
+        if tally.statuses.keys().any(|status| *status != 201) {
+            return Err(format!("the neighbour's events were not all stored: {:?}", tally.statuses).into());
+        }
+        Ok(tally.latency_us.value_at_quantile(0.99) as f64 / 1e3)
+    }
+}
+
+fn row(good: &mut Good, sin: &'static str, expected: Ending) -> Result<Row> {
+    let seconds = good.effort.seconds;
+    let quiet_p99_ms = good.p99_ms(seconds, 200)?;
+    let rogue = Rogue::start(good.target, sin)?;
+    let first_second_p99_ms = good.p99_ms(1, 0)?;
+    let p99_ms = good.p99_ms(seconds, 0)?;
+    let (sinful, neighbours) = rogue.stop()?;
+    let all = |endings: &BTreeMap<String, usize>, wanted: &[&str]| {
+        !endings.is_empty() && endings.keys().all(|ending| wanted.contains(&ending.as_str()))
+    };
+    let as_expected = match expected {
+        Ending::OnError(codes) => all(&sinful, codes),
+        Ending::Stored => all(&sinful, &["stored"]),
+        Ending::Dropped => all(&sinful, &["dropped"]),
+    };
+    let well = as_expected && all(&neighbours, &["stored"]);
+    Ok(Row { sin, expected, sinful, neighbours, quiet_p99_ms, first_second_p99_ms, p99_ms, well })
+}
+
+type Endings = BTreeMap<String, usize>;
+
+/// The sender of one rogue's events.
+struct Rogue {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Result<(Endings, Endings)>>,
+}
+
+impl Rogue {
+    fn start(target: SocketAddr, sin: &'static str) -> Result<Rogue> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopping = Arc::clone(&stop);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let thread = std::thread::spawn(move || send(&runtime, target, sin, &stopping));
+        Ok(Rogue { stop, thread })
+    }
+
+    /// How the events ended: those sinned against by code or outcome, their neighbours by outcome.
+    fn stop(self) -> Result<(Endings, Endings)> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().map_err(|_| "the rogue's sender panicked")?
+    }
+}
+
+fn send(runtime: &Runtime, target: SocketAddr, sin: &str, stop: &AtomicBool) -> Result<(Endings, Endings)> {
+    let (mut sinful, mut neighbours) = (Endings::new(), Endings::new());
+    let url = format!("http://{target}/v1/events/rogue-{sin}");
+    let http = reqwest::Client::new();
+    let event = |n| if n == BATCH / 2 { json!({"n": n, "sin": "yes"}) } else { json!({"n": n}) };
+    let batch = Value::from_iter((0..BATCH).map(event)).to_string();
+    runtime.block_on(async {
+        let mut ticks = interval(PERIOD);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while !stop.load(Ordering::Relaxed) {
+            ticks.tick().await;
+            let request = http.post(&url).header("content-type", "application/json");
+            let answer = request.body(batch.clone()).send().await?;
+            let body: Value = serde_json::from_slice(&answer.bytes().await?)?;
+            for (n, result) in body["results"].as_array().into_iter().flatten().enumerate() {
+                let text = |name: &str| result[name].as_str().map(str::to_owned);
+                let ending = text("code").or_else(|| text("outcome"));
+                let ending = ending.unwrap_or_else(|| result["problem"]["code"].to_string());
+                let endings = if n == BATCH / 2 { &mut sinful } else { &mut neighbours };
+                *endings.entry(ending).or_default() += 1;
+            }
+        }
+        Ok((sinful, neighbours))
+    })
+}
+
+/// The most memory that a process ever had in RAM, in bytes.
+fn peak_memory(pid: u32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
+}
+
+/// A good route, and one for each sin.
+fn config(bootstrap: &str, sins: &[&str]) -> String {
+    let rogue = |sin: &&str| {
+        format!(
+            r#"  - name: rogue-{sin}
+    plugins: [{{plugin: rogue, config: {{sin: {sin}}}}}]
+    topic: rogue-{sin}
+    topic_settings: {{partitions: 6, replication_factor: 1, min_insync_replicas: 1}}
+    recent: false
+"#
+        )
+    };
+    format!(
+        r#"listen: {{listen}}
+admin: {{admin}}
+log: {{level: warn}}
+schemas: "{schemas}"
+plugins:
+  entity-key: {{path: "{entity_key}"}}
+  rogue: {{path: "{rogue}"}}
+plugin_limits: {{compile_cpu_s_max: 2}}
+kafka: {{brokers: ["{bootstrap}"], allow_weak_topics: true}}
+routes:
+  - name: orders
+    subject: orders.created
+    plugins: [{{plugin: entity-key, config: {{keys: [{{kind: user, pointer: /customer/user_id}}]}}}}]
+    topic: orders
+    topic_settings: {{partitions: 6, replication_factor: 1, min_insync_replicas: 1}}
+    recent: false
+{rogues}"#,
+        schemas = concat!(env!("CARGO_MANIFEST_DIR"), "/../schemas"),
+        entity_key = inputs::plugin("entity_key").display(),
+        rogue = inputs::plugin("rogue").display(),
+        rogues = sins.iter().map(rogue).collect::<String>(),
+    )
+}
