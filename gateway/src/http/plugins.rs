@@ -72,7 +72,8 @@ async fn add(
         Err(rejection) => {
             let too_large = rejection.status() == StatusCode::PAYLOAD_TOO_LARGE;
             let code = if too_large { Code::BodyTooLarge } else { Code::BodyTimeout };
-            let detail = "the file has more bytes than `plugin_limits.artifact_bytes_max`, or did not come whole";
+            let detail =
+                "the file has more bytes than `plugin_limits.artifact_bytes_max`, or did not come whole";
             return reply::problem(&Problem::new(code, detail));
         }
     };

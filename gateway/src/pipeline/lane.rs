@@ -80,7 +80,8 @@ impl Lane {
             run(&errands, &name, limits, &plugins);
         };
         let started = std::thread::Builder::new().name(format!("slow-{route}")).spawn(run);
-        let started = started.inspect_err(|error| tracing::error!(%route, %error, "no thread for slow plugins"));
+        let started =
+            started.inspect_err(|error| tracing::error!(%route, %error, "no thread for slow plugins"));
         Lane { queue: started.is_ok().then_some(queue) }
     }
 
@@ -89,7 +90,9 @@ impl Lane {
         let (reply, drafts) = oneshot::channel();
         let Some(queue) = &self.queue else { return Ok(turned_away(rest.drafts, rest.events)) };
         match queue.try_send((rest, reply)) {
-            Ok(()) => drafts.await.map_err(|_| Problem::new(Code::Internal, "the route's thread ended early")),
+            Ok(()) => {
+                drafts.await.map_err(|_| Problem::new(Code::Internal, "the route's thread ended early"))
+            }
             Err(TrySendError::Full((rest, _)) | TrySendError::Disconnected((rest, _))) => {
                 Ok(turned_away(rest.drafts, rest.events))
             }

@@ -105,7 +105,7 @@ impl Artifact {
             return Err(ArtifactError::NotWasm);
         };
         let (imports, description) = read(&component)?;
-        Ok(Artifact { component, digest: hex(&Sha256::digest(bytes)), imports, description })
+        Ok(Artifact { component, digest: digest(bytes), imports, description })
     }
 }
 
@@ -186,7 +186,12 @@ fn list(names: &[&str]) -> String {
     names.iter().take(8).map(|name| shown(name)).collect::<Vec<_>>().join(", ")
 }
 
-pub(super) fn hex(bytes: &[u8]) -> String {
+/// SHA-256 in hex, by which a file is known.
+pub(super) fn digest(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
         write!(text, "{byte:02x}").expect("a String takes everything");
         text

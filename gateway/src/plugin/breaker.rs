@@ -34,7 +34,7 @@ pub(super) struct Breaker {
 impl Breaker {
     /// Whether a call may be made now. While it is open: one, each time its pause is over.
     pub(super) fn admits(&self) -> bool {
-        self.admits_at(now_ms())
+        !self.is_open() || self.admits_at(now_ms())
     }
 
     /// Whether the version is in quarantine.

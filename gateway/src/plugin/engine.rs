@@ -7,10 +7,18 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use wasmtime::{Config, EngineWeak};
+use wasmtime::{Config, Enabled, EngineWeak, PoolingAllocationConfig};
+
+use super::Settings;
+use super::guest::{INSTANCES_MAX, MEMORIES_MAX, TABLES_MAX};
 
 /// The stack of a guest.
 const STACK_BYTES_MAX: usize = 512 << 10;
+/// Guests at once, those that stand by included. Each takes 4 GiB of addresses, and of memory what it uses.
+const GUESTS_MAX: u32 = 2048;
+/// Of a guest's memory and tables, so much is wiped in place for the next one: cheaper than giving pages back, where
+/// the kernel can tell which were written to.
+const KEPT_RESIDENT_BYTES: usize = 2 << 20;
 /// How often a guest that runs is looked at.
 const TICK: Duration = Duration::from_millis(4);
 /// The same while no guest was called lately. Never longer: a guest may run on that was not scheduled for a while.
@@ -35,9 +43,18 @@ struct Clock {
 }
 
 impl Engine {
-    /// An engine and the thread that ticks for it until the last clone is gone.
-    pub(super) fn start() -> wasmtime::Result<Self> {
-        let engine = Self::quiet()?;
+    /// An engine and the thread that ticks for it until the last clone is gone. Its guests have their places from the
+    /// start, so that a new one after a trap is cheap.
+    pub(super) fn start(settings: &Settings) -> wasmtime::Result<Self> {
+        let mut pooled = config();
+        pooled.allocation_strategy(pool(settings));
+        let engine = match wasmtime::Engine::new(&pooled) {
+            Ok(inner) => Engine { inner, clock: Arc::default() },
+            Err(error) => {
+                tracing::warn!(error = format!("{error:#}"), "no pool for plugins: a trap costs more");
+                Self::quiet()?
+            }
+        };
         let (weak, clock) = (engine.inner.weak(), Arc::clone(&engine.clock));
         let ticking = thread::Builder::new().name("plugin-ticks".to_owned());
         let ticking = ticking.spawn(move || tick(&weak, &clock))?;
@@ -91,6 +108,8 @@ fn config() -> Config {
         .epoch_interruption(true)
         .consume_fuel(false)
         .max_wasm_stack(STACK_BYTES_MAX)
+        // A guest says itself where it panicked.
+        .wasm_backtrace_max_frames(None)
         .shared_memory(false)
         .gc_support(false)
         .wasm_memory64(false)
@@ -101,6 +120,30 @@ fn config() -> Config {
         .wasm_custom_page_sizes(false)
         .wasm_wide_arithmetic(false);
     config
+}
+
+fn pool(settings: &Settings) -> PoolingAllocationConfig {
+    let [instances, memories, tables] = [INSTANCES_MAX, MEMORIES_MAX, TABLES_MAX].map(per_guest);
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(GUESTS_MAX)
+        .total_core_instances(8 * GUESTS_MAX)
+        .total_memories(GUESTS_MAX)
+        .total_tables(4 * GUESTS_MAX)
+        .max_core_instances_per_component(instances)
+        .max_memories_per_component(memories)
+        .max_tables_per_component(tables)
+        .max_tables_per_module(tables)
+        .max_memories_per_module(memories)
+        .max_memory_size(settings.memory_bytes_max)
+        .table_elements(settings.table_elements_max)
+        .linear_memory_keep_resident(KEPT_RESIDENT_BYTES)
+        .table_keep_resident(KEPT_RESIDENT_BYTES)
+        .pagemap_scan(Enabled::Auto);
+    pool
+}
+
+fn per_guest(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 fn tick(engine: &EngineWeak, clock: &Clock) {

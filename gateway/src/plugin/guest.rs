@@ -29,12 +29,12 @@ use self::contract::{Enricher as Exports, EnricherPre};
 /// Bytes that a guest may hand over in one call in all.
 const HOSTCALL_BYTES_MAX: usize = 8 << 20;
 /// Core instances of one component: a module, its shim and its fixups make three; Python's has 38.
-const INSTANCES_MAX: usize = 64;
+pub(super) const INSTANCES_MAX: usize = 64;
 /// Calls between two looks at an instance's age.
 const AGE_LOOKED_AT: u64 = 1024;
 /// Tables and memories of one component.
-const TABLES_MAX: usize = 16;
-const MEMORIES_MAX: usize = 4;
+pub(super) const TABLES_MAX: usize = 16;
+pub(super) const MEMORIES_MAX: usize = 4;
 
 /// Which limit a guest met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -121,7 +121,7 @@ impl Host {
         counters: Counters,
         tables: Arc<Tables>,
     ) -> Result<Self, LoadError> {
-        let engine = Engine::start().map_err(LoadError::Engine)?;
+        let engine = Engine::start(&settings).map_err(LoadError::Engine)?;
         let linker = host::linker(&engine).map_err(LoadError::Engine)?;
         let cache = Cache::open(&settings.cache)
             .map_err(|error| LoadError::Cache { path: settings.cache.clone(), error })?;
@@ -155,7 +155,9 @@ impl Host {
             .map_err(|error| failed("start", &error))?;
         let info = heard("describe", guest.describe(usage.config_json), &mut guest)?;
         let plugin = Plugin::new(usage, &artifact, info, startable, counters, self)?;
-        Ok(Arc::new(plugin.standing_by(self.settings.spares.max(1))?))
+        // One is started and asked for its health; it goes to whoever is first.
+        plugin.stand_by(1)?;
+        Ok(Arc::new(plugin))
     }
 
     fn startable(&self, artifact: &Artifact) -> Result<Startable, LoadError> {

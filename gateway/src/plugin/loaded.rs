@@ -1,6 +1,6 @@
 //! A plugin under a route's config, as workers know it: what it said of itself, checked, and its guests.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Settings;
 use super::artifact::{Artifact, Description};
@@ -90,16 +90,24 @@ impl Plugin {
         })
     }
 
-    /// The same with so many guests started and asked for their health: who takes it over need not wait.
-    pub(super) fn standing_by(mut self, spares: usize) -> Result<Self, StartError> {
-        let mut ready = Vec::with_capacity(spares);
-        for _ in 0..spares {
-            let mut spare = self.start()?;
+    /// Has so many guests standing by, started and asked for their health: who takes it over need not wait.
+    pub(super) fn stand_by(&self, spares: usize) -> Result<(), StartError> {
+        while self.spares().len() < spares {
+            let mut spare = self.new_guest()?;
             heard("health", spare.health(), &mut spare)?;
-            ready.push(spare);
+            self.spares().push(spare);
         }
-        self.spares = Mutex::new(ready);
-        Ok(self)
+        Ok(())
+    }
+
+    /// Nobody takes it over for now.
+    pub(super) fn stand_down(&self) {
+        self.spares().clear();
+    }
+
+    fn spares(&self) -> MutexGuard<'_, Vec<Guest>> {
+        // A list of guests is whole whatever happened to a thread that held it.
+        self.spares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether it may be called now; not while it is in quarantine, but for a call now and then.
@@ -137,10 +145,11 @@ impl Plugin {
 
     /// A started and bound guest.
     pub(super) fn start(&self) -> Result<Guest, StartError> {
-        // A list of guests is whole whatever happened to a thread that held it.
-        if let Some(spare) = self.spares.lock().unwrap_or_else(PoisonError::into_inner).pop() {
-            return Ok(spare);
-        }
+        let spare = self.spares().pop();
+        spare.map_or_else(|| self.new_guest(), Ok)
+    }
+
+    fn new_guest(&self) -> Result<Guest, StartError> {
         let said = Said::new(Arc::clone(&self.alias), Arc::clone(&self.counters), Arc::clone(&self.settings));
         let mut guest = Guest::start(&self.startable, said, &self.tables, &self.settings)
             .map_err(|error| failed("start", &error))?;

@@ -399,7 +399,9 @@ impl<'a> Row<'_, 'a> {
         span: Range<usize>,
         bytes_max: usize,
     ) -> Result<&'a str, OutputError> {
-        if let Some(text) = arena.text.and_then(|text| text.get(span.clone())).filter(|it| it.len() <= bytes_max) {
+        if let Some(text) =
+            arena.text.and_then(|text| text.get(span.clone())).filter(|it| it.len() <= bytes_max)
+        {
             return Ok(text);
         }
         let bytes = arena.bytes.get(span).ok_or_else(|| self.wrong(what, OUTSIDE))?;

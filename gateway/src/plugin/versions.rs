@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use arc_swap::{ArcSwap, Guard};
 
 use super::chain::Chains;
-use super::load::{Host, LoadError, Use};
+use super::load::{Host, LoadError, StartError, Use};
 use super::loaded::Plugin;
 use crate::problem::Code;
 
@@ -127,6 +127,9 @@ struct Version {
     plugins: Vec<Arc<Plugin>>,
 }
 
+/// A version's plugins, each with the route that it is for.
+type Placed = Vec<(Arc<str>, Arc<Plugin>)>;
+
 /// All plugins of this process, each in one version.
 pub struct Versions {
     host: Option<Host>,
@@ -160,6 +163,9 @@ impl Versions {
         let mut known = BTreeMap::new();
         for name in versions.names() {
             let mut version = versions.version(&name, &versions.read(&path(&name))?)?;
+            for (place, plugin) in versions.places_of(&name).zip(&version.plugins) {
+                versions.stand_by(&place.route, plugin)?;
+            }
             version.description.stage = Stage::Active;
             for (place, plugin) in versions.places_of(&name).zip(&version.plugins) {
                 chains.entry(Arc::clone(&place.route)).or_default().push((place.index, Arc::clone(plugin)));
@@ -191,20 +197,45 @@ impl Versions {
     pub fn stage(&self, plugin: &str, bytes: &[u8]) -> Result<Description, VersionError> {
         // One at a time: each may take gigabytes and a minute to compile.
         let _one = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
+        let digest = super::artifact::digest(bytes);
+        let known_already = |versions: &mut Vec<Version>| {
+            let known = versions.iter().find(|known| *known.description.digest == *digest);
+            known.map(|known| known.description.clone())
+        };
+        if let Some(description) = known_already(versions_of(&mut self.known(), plugin)?) {
+            return Ok(description);
+        }
         let version = self.version(plugin, bytes)?;
         let mut known = self.known();
         let versions = versions_of(&mut known, plugin)?;
         let description = version.description.clone();
-        if let Some(known) = versions.iter().find(|known| known.description.digest == description.digest) {
-            return Ok(known.description.clone());
-        }
         if versions.len() >= KEPT_MAX
             && let Some(place) = dispensable(versions)
         {
             versions.remove(place);
         }
+        version.plugins.iter().for_each(|plugin| plugin.stand_down());
         versions.push(version);
         Ok(description)
+    }
+
+    /// Has guests of a plugin standing by, one for each worker.
+    fn stand_by(&self, route: &Arc<str>, plugin: &Plugin) -> Result<(), VersionError> {
+        let spares = self.host.as_ref().map_or(1, |host| host.settings.spares.max(1));
+        let refused =
+            |error: StartError| VersionError::Load { route: Arc::clone(route), error: error.into() };
+        plugin.stand_by(spares).map_err(refused)
+    }
+
+    /// A version's plugins by route, unless it is in force already.
+    fn plugins_of(&self, plugin: &str, digest: &str) -> Result<Placed, VersionError> {
+        let mut known = self.known();
+        let versions = versions_of(&mut known, plugin)?;
+        let found = versions.iter().find(|it| *it.description.digest == *digest);
+        let waiting = found.filter(|version| version.description.stage != Stage::Active);
+        let plugins = waiting.map_or(Vec::new(), |version| version.plugins.clone());
+        let routes = self.places_of(plugin).map(|place| Arc::clone(&place.route));
+        Ok(routes.zip(plugins).collect())
     }
 
     /// Puts a loaded version in force, on all routes at once. One that sets keys only if that is allowed.
@@ -214,6 +245,10 @@ impl Versions {
         digest: &str,
         allow_key_changes: bool,
     ) -> Result<Description, VersionError> {
+        // Started before anything changes, and before anyone is kept waiting.
+        for (route, wanted) in self.plugins_of(plugin, digest)? {
+            self.stand_by(&route, &wanted)?;
+        }
         let mut known = self.known();
         let versions = versions_of(&mut known, plugin)?;
         let wanted = versions.iter().position(|version| *version.description.digest == *digest);
@@ -234,6 +269,7 @@ impl Versions {
         for version in versions.iter_mut().filter(|version| version.description.stage == Stage::Active) {
             let stage = if version.in_quarantine() { Stage::Quarantined } else { Stage::Retired };
             version.description.enter(stage);
+            version.plugins.iter().for_each(|plugin| plugin.stand_down());
         }
         // The newest in force is the last: going back takes the one before it.
         let mut version = versions.remove(wanted);

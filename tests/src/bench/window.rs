@@ -50,6 +50,8 @@ pub struct Pids {
 /// One window's figures.
 #[derive(Clone, Debug, Serialize)]
 pub struct Window {
+    /// Events acked in the window.
+    pub acked_events: u64,
     /// Events acked per second.
     pub acked_per_s: f64,
     /// CPU-seconds of the gateway's process per million acked events.
@@ -113,6 +115,7 @@ pub fn measure(plan: &Plan, pids: Pids) -> Result<(Window, Tally)> {
     );
     let millions = tally.acked_events as f64 / 1e6;
     let window = Window {
+        acked_events: tally.acked_events,
         acked_per_s: tally.acked_events as f64 / spent.wall_s,
         cpu_s_per_million: spent.cpu_s / millions,
         user_s_per_million: spent.user_s / millions,

@@ -77,6 +77,7 @@ pub fn run() -> Result<()> {
         sample("fields, 3 ops, batch 64: ns an event", per_event_ns(slice::from_mut(&mut three_ops), 64)?);
         sample("payloads, batch 64: ns an event", per_event_ns(slice::from_mut(&mut by_payload), 64)?);
         sample("payloads, batch 1: ns a call", per_event_ns(slice::from_mut(&mut by_payload), 1)?);
+        sample("a new instance and its first call: ns", fresh_ns(&by_field)?);
         sample("three in a chain, over one", three / one);
     }
     let at_most = |name: &str| match name {
@@ -109,6 +110,16 @@ fn per_event_ns(instances: &mut [Instance], batch: usize) -> Result<f64> {
         }
     }
     Ok((cpu_time() - begun).as_nanos() as f64 / (calls * batch) as f64)
+}
+
+/// CPU nanoseconds until a new instance has judged its first event, and the one before it is gone.
+fn fresh_ns(instance: &Instance) -> Result<f64> {
+    const TIMES: u32 = 2_000;
+    let begun = cpu_time();
+    for _ in 0..TIMES {
+        std::hint::black_box(Instance::new(Arc::clone(instance.plugin())).call(&Orders(1))?.len());
+    }
+    Ok((cpu_time() - begun).as_nanos() as f64 / f64::from(TIMES))
 }
 
 fn cpu_time() -> Duration {

@@ -26,8 +26,10 @@ pub(super) struct Refused {
     pub well: bool,
 }
 
-/// The files, and a word that the answer must have in it.
-fn files() -> Result<Vec<(&'static str, Vec<u8>, u16, &'static str)>> {
+/// A file: what is wrong with it, its bytes, and the answer's status and a word of it.
+type File = (&'static str, Vec<u8>, u16, &'static str);
+
+fn files() -> Result<Vec<File>> {
     let module = std::fs::read(inputs::plugin("rogue"))?;
     let unusable = 422;
     Ok(vec![
@@ -37,7 +39,12 @@ fn files() -> Result<Vec<(&'static str, Vec<u8>, u16, &'static str)>> {
         ("WASI imports", importing("wasi:cli/environment@0.2.0"), unusable, "wasi:cli/environment"),
         ("an import outside its world", importing("weir:plugin/files@0.1.0"), unusable, "weir:plugin/files"),
         ("a trap in `cabi_realloc`", with_realloc(&module, &[0x00])?, unusable, "trap"),
-        ("`cabi_realloc` points outside the memory", with_realloc(&module, &[0x41, 0x70])?, unusable, "realloc"),
+        (
+            "`cabi_realloc` points outside the memory",
+            with_realloc(&module, &[0x41, 0x70])?,
+            unusable,
+            "realloc",
+        ),
         ("takes minutes to compile", slow_to_compile(&module)?, unusable, "compil"),
     ])
 }
@@ -61,7 +68,8 @@ pub(super) async fn refused(gateway: &Gateway) -> Result<Vec<Refused>> {
         };
         let ms = begun.elapsed().as_secs_f64() * 1e3;
         let problem: Value = serde_json::from_str(&body).unwrap_or_default();
-        let text = |member: &str| problem[member].as_str().unwrap_or(&body).chars().take(200).collect::<String>();
+        let text =
+            |member: &str| problem[member].as_str().unwrap_or(&body).chars().take(200).collect::<String>();
         let (code, detail) = (text("code"), text("detail"));
         let well = status == wanted && detail.contains(word) && in_force().await? == before;
         refused.push(Refused { name, status, code, detail, ms, well });
@@ -132,7 +140,11 @@ const EXPORTS: u8 = 7;
 const CODE: u8 = 10;
 
 fn section(sections: &[(u8, Vec<u8>)], id: u8) -> Result<&Vec<u8>> {
-    sections.iter().find(|(known, _)| *known == id).map(|(_, content)| content).ok_or_else(|| "no such section".into())
+    sections
+        .iter()
+        .find(|(known, _)| *known == id)
+        .map(|(_, content)| content)
+        .ok_or_else(|| "no such section".into())
 }
 
 /// The code section's bodies.

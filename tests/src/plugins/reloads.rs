@@ -166,7 +166,9 @@ impl Clients<'_> {
         found.digests = live.len();
         for (name, times) in ["seen before", "new"].into_iter().zip(times) {
             let longest = times.iter().copied().fold(0.0, f64::max);
-            found.reload_ms.insert(if name == "new" { "new, longest" } else { "seen before, longest" }, longest);
+            found
+                .reload_ms
+                .insert(if name == "new" { "new, longest" } else { "seen before, longest" }, longest);
             found.reload_ms.insert(name, crate::bench::compare::median(times));
         }
         Ok((found, live))
@@ -203,7 +205,8 @@ fn examine(found: &mut Found, sent: &[Sent], live: &HashSet<String>, records: Ve
         found.duplicated += numbers.len() - distinct.len();
         found.reordered += numbers.windows(2).filter(|pair| pair[0] > pair[1]).count();
         for receipt in receipts {
-            let position = (receipt["partition"].as_i64().unwrap_or(-1), receipt["offset"].as_i64().unwrap_or(-1));
+            let position =
+                (receipt["partition"].as_i64().unwrap_or(-1), receipt["offset"].as_i64().unwrap_or(-1));
             let label = labels.get(&position).map(String::as_str).unwrap_or_default();
             let digest = label.strip_prefix("redact@0.1.0+sha256:").unwrap_or_default();
             let named = receipt["plugins"][0]["digest"].as_str().unwrap_or_default();

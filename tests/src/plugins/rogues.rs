@@ -94,10 +94,48 @@ struct Row {
     well: bool,
 }
 
+/// What was seen of all of them.
+#[derive(Debug, Serialize)]
+pub struct Seen {
+    effort: Effort,
+    rows: Vec<Row>,
+    refused: Vec<files::Refused>,
+    /// The most memory that the gateway ever had in RAM.
+    pub peak_memory_bytes: u64,
+}
+
+impl Seen {
+    /// Every event and every file ended as its row says, and memory stayed within bounds.
+    pub fn well(&self) -> bool {
+        self.rows.iter().all(|row| row.well)
+            && self.refused.iter().all(|file| file.well)
+            && self.peak_memory_bytes < MEMORY_BYTES_MAX
+    }
+
+    /// The neighbour's P99 beside each rogue after its first second, over its quiet P99: the highest.
+    pub fn worst_ratio(&self) -> f64 {
+        self.ratios().fold(0.0, f64::max)
+    }
+
+    fn ratios(&self) -> impl Iterator<Item = f64> {
+        self.rows.iter().map(|row| row.p99_ms / row.quiet_p99_ms)
+    }
+}
+
 /// Runs every row, prints, and fails if one is not as it should be.
 pub fn run(effort: &Effort) -> Result<()> {
+    let seen = look(effort)?;
+    seen.print();
+    println!("every figure: {}", leave("rogues", &seen)?.display());
+    let well = seen.well() && seen.worst_ratio() <= P99_RATIO_MAX;
+    if well { Ok(()) } else { Err("a rogue did what it should not".into()) }
+}
+
+/// Lets each rogue loose beside good traffic, and offers each bad file.
+pub fn look(effort: &Effort) -> Result<Seen> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let rows: Vec<_> = ROWS.iter().filter(|(sin, _)| effort.only.as_ref().is_none_or(|only| only == sin)).collect();
+    let rows: Vec<_> =
+        ROWS.iter().filter(|(sin, _)| effort.only.as_ref().is_none_or(|only| only == sin)).collect();
     let names: Vec<_> = rows.iter().map(|(sin, _)| format!("rogue-{sin}")).collect();
     let topics: Vec<_> = names.iter().map(String::as_str).chain(["orders"]).collect();
     let sink = Sink::start(&Workbench::find()?, &topics)?;
@@ -111,31 +149,36 @@ pub fn run(effort: &Effort) -> Result<()> {
         eprintln!("{:?}", table.last());
     }
     let refused = runtime.block_on(files::refused(&gateway))?;
-    let memory = peak_memory(gateway.pid())?;
-    report(effort, &table, &refused, memory)
+    let peak_memory_bytes = peak_memory(gateway.pid())?;
+    Ok(Seen { effort: effort.clone(), rows: table, refused, peak_memory_bytes })
 }
 
-fn report(effort: &Effort, table: &[Row], refused: &[files::Refused], memory: u64) -> Result<()> {
-    println!("{:<16} {:>8} {:>10} {:>8} {:>7}  ended", "sin", "quiet", "first s", "P99 ms", "ratio");
-    for row in table {
-        let Row { sin, quiet_p99_ms, first_second_p99_ms, p99_ms, sinful, neighbours, .. } = row;
-        let mark = if row.well { "" } else { "  NOT AS IT SHOULD BE" };
-        let ratio = p99_ms / quiet_p99_ms;
-        println!("{sin:<16} {quiet_p99_ms:>8.2} {first_second_p99_ms:>10.2} {p99_ms:>8.2} {ratio:>7.2}  {sinful:?} {neighbours:?}{mark}");
+impl Seen {
+    fn print(&self) {
+        println!("{:<16} {:>8} {:>10} {:>8} {:>7}  ended", "sin", "quiet", "first s", "P99 ms", "ratio");
+        for row in &self.rows {
+            let Row { sin, quiet_p99_ms, first_second_p99_ms, p99_ms, sinful, neighbours, .. } = row;
+            let mark = if row.well { "" } else { "  NOT AS IT SHOULD BE" };
+            let ratio = p99_ms / quiet_p99_ms;
+            println!(
+                "{sin:<16} {quiet_p99_ms:>8.2} {first_second_p99_ms:>10.2} {p99_ms:>8.2} {ratio:>7.2}  \
+                 {sinful:?} {neighbours:?}{mark}"
+            );
+        }
+        for file in &self.refused {
+            let mark = if file.well { "" } else { "NOT AS IT SHOULD BE: " };
+            println!(
+                "{:<40} {mark}{} {} in {:.0} ms: {}",
+                file.name, file.status, file.code, file.ms, file.detail
+            );
+        }
+        println!(
+            "P99 over quiet: median {:.2}, worst {:.2}, at most {P99_RATIO_MAX}; memory at most {} MiB",
+            median(self.ratios().collect()),
+            self.worst_ratio(),
+            self.peak_memory_bytes >> 20
+        );
     }
-    for file in refused {
-        println!("{:<40} {} {} in {:.0} ms: {}", file.name, file.status, file.code, file.ms, file.detail);
-    }
-    let ratio = median(table.iter().map(|row| row.p99_ms / row.quiet_p99_ms).collect());
-    let worst = table.iter().map(|row| row.p99_ms / row.quiet_p99_ms).fold(0.0, f64::max);
-    println!("P99 over quiet: median {ratio:.2}, worst {worst:.2}, at most {P99_RATIO_MAX}; memory at most {} MiB", memory >> 20);
-    let figures = json!({"effort": effort, "rows": table, "refused": refused, "peak_memory_bytes": memory});
-    println!("every figure: {}", leave("rogues", &figures)?.display());
-    let well = table.iter().all(|row| row.well)
-        && refused.iter().all(|file| file.well)
-        && worst <= P99_RATIO_MAX
-        && memory < MEMORY_BYTES_MAX;
-    if well { Ok(()) } else { Err("a rogue did what it should not".into()) }
 }
 
 /// The neighbour: another route's traffic.

@@ -51,7 +51,10 @@ pub struct Ended {
 impl Ended {
     /// Each event is where it belongs, once.
     pub fn well(&self) -> bool {
-        self.good > 0 && self.bad > 0 && self.good == self.good_stored_once && self.bad == self.bad_kept_aside_once
+        self.good > 0
+            && self.bad > 0
+            && self.good == self.good_stored_once
+            && self.bad == self.bad_kept_aside_once
     }
 }
 
@@ -90,8 +93,14 @@ pub fn run(effort: &Effort) -> Result<()> {
         ended,
     };
     println!("arrays of 100, one event in each traps; the knee without it is {knee:.0} events/s");
-    println!("offered {offered}/s: CPU {before:.2} µs an event without, {after:.2} with: {:.2} (at most {CPU_RATIO_MAX})", figures.cpu_ratio);
-    println!("{:.0} µs for each event that traps; the gateway keeps up: {}", figures.us_per_trap, figures.keeps_up);
+    println!(
+        "offered {offered}/s: CPU {before:.2} µs an event without, {after:.2} with: {:.2} (at most {CPU_RATIO_MAX})",
+        figures.cpu_ratio
+    );
+    println!(
+        "{:.0} µs for each event that traps; the gateway keeps up: {}",
+        figures.us_per_trap, figures.keeps_up
+    );
     println!("real Kafka: {:?}", figures.ended);
     println!("every window: {}", leave("storm", &figures)?.display());
     if figures.cpu_ratio <= CPU_RATIO_MAX && figures.keeps_up && figures.ended.well() {
@@ -108,8 +117,7 @@ fn cost(runtime: &tokio::runtime::Runtime, effort: &Effort) -> Result<Cost> {
     let cores = Cores::split(true)?;
     on(&cores.load, || {
         let sink = Sink::start(&workbench, &["orders"])?;
-        let gateway =
-            on(&cores.gateway, || runtime.block_on(Gateway::ours(config(&sink.bootstrap))))?;
+        let gateway = on(&cores.gateway, || runtime.block_on(Gateway::ours(config(&sink.bootstrap))))?;
         let pids = Pids { gateway: gateway.pid(), sink: Some(sink.pid()) };
         let mut next_event = 0;
         let mut window = |shape, events_per_s| -> Result<Window> {
@@ -128,7 +136,8 @@ fn cost(runtime: &tokio::runtime::Runtime, effort: &Effort) -> Result<Cost> {
         };
         let knees = (0..5).map(|_| window(Shape::Array, None)).collect::<Result<Vec<_>>>()?;
         let knee = median(knees.iter().map(|window| window.acked_per_s).collect());
-        let offered = (knee / 2.0 / 1_000.0) as u64 * 1_000;
+        let knee_per_s = knees.iter().map(|window| window.acked_events).sum::<u64>() / knees.len() as u64;
+        let offered = knee_per_s / 2_000 * 1_000;
         let (mut clean, mut storm) = (Vec::new(), Vec::new());
         for round in 0..effort.rounds.max(2) {
             let first = window(Shape::Array, Some(offered))?;
