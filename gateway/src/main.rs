@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         Ok(Command::Serve(args)) => serve(args),
         Ok(Command::Dev(args)) => dev(args),
         Ok(Command::Validate(args)) => commands::validate::run(&args),
+        Ok(Command::Test(args)) => commands::test::run(&args),
         Ok(Command::Topics(args)) => commands::topics::run(&args),
         Ok(Command::Config(args)) => commands::config(&args),
         Ok(Command::Plugin(args)) => commands::plugin::run(&args),

@@ -1,6 +1,7 @@
 //! From the config to the parts of the pipeline. Everything that can be wrong in a config and is only seen
 //! when a part is made, is an error here and not at the first event.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::config::route_settings::{ChainSettings, RouteSettings, TypeSettings};
 use crate::event::{Limits, Rules, TypeRule};
 use crate::kafka::producers::Producers;
 use crate::metrics::Metrics;
-use crate::pipeline::{Lanes, Shared};
+use crate::pipeline::{Lanes, Shadows, Shared};
 use crate::plugin::{self, Compiler, Counters, Host, Place, Plugin, Tables, Versions};
 use crate::route::{Match, Route, Routes, dead_letter_topic};
 use crate::schema::{self, Registry, Schemas};
@@ -26,11 +27,12 @@ pub fn shared(config: &Config, metrics: &Metrics) -> Result<Shared, Unusable> {
     let routes = Routes::new(config.routes.iter().map(route).collect());
     let route_metrics = Shared::route_metrics(&routes, metrics);
     Ok(Shared {
-        schemas: schemas(config)?,
+        schemas: Schemas::new(registry(config)?),
         plugins: plugins(config, metrics)?,
         producers: Arc::new(producers(config)?),
         metrics: route_metrics,
         lanes: Lanes::new(&routes),
+        shadows: Shadows::default(),
         limits: event_limits(config),
         answer_timeout: Duration::from_millis(config.limits.answer_timeout_ms),
         routes,
@@ -74,31 +76,39 @@ pub fn event_limits(config: &Config) -> Limits {
     }
 }
 
-fn schemas(config: &Config) -> Result<Schemas, Unusable> {
+/// The schemas.
+pub fn registry(config: &Config) -> Result<Registry, Unusable> {
     let Some(directory) = &config.schemas else {
-        return Ok(Schemas::new(Registry::default()));
+        return Ok(Registry::default());
     };
     let loaded = Registry::load(directory, &schema::Limits::default());
-    loaded.map(Schemas::new).map_err(|errors| {
+    loaded.map_err(|errors| {
         let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
         Unusable(lines.join("\n"))
     })
 }
 
-/// Loads every plugin that a route uses, with the route's config for it.
+/// The plugins, whose files are followed from now on.
 fn plugins(config: &Config, metrics: &Metrics) -> Result<Arc<Versions>, Unusable> {
+    let versions = Arc::new(versions(config, metrics)?);
+    versions.follow(plugin_paths(config)).map_err(|error| Unusable(format!("plugins: {error}")))?;
+    Ok(versions)
+}
+
+/// Every plugin that a route uses, loaded with the route's config for it.
+pub fn versions(config: &Config, metrics: &Metrics) -> Result<Versions, Unusable> {
     let places = config.routes.iter().map(places).collect::<Result<Vec<_>, _>>()?.concat();
     if places.is_empty() {
-        return Ok(Arc::new(Versions::none()));
+        return Ok(Versions::none());
     }
     let host = plugin_host(config, metrics).map_err(Unusable)?;
+    let loaded = Versions::load(host, places, plugin_paths(config));
+    loaded.map_err(|error| Unusable(format!("plugins: {error}")))
+}
+
+fn plugin_paths(config: &Config) -> impl Fn(&str) -> PathBuf + use<> {
     let plugins = config.plugins.clone();
-    let path = move |plugin: &str| plugins.get(plugin).map(|plugin| plugin.path.clone()).unwrap_or_default();
-    let versions =
-        Versions::load(host, places, &path).map_err(|error| Unusable(format!("plugins: {error}")))?;
-    let versions = Arc::new(versions);
-    versions.follow(path).map_err(|error| Unusable(format!("plugins: {error}")))?;
-    Ok(versions)
+    move |plugin| plugins.get(plugin).map(|plugin| plugin.path.clone()).unwrap_or_default()
 }
 
 /// A route's uses of plugins.

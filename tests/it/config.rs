@@ -172,6 +172,53 @@ async fn topics_are_made_and_weak_ones_refused() {
     );
 }
 
+#[test]
+fn a_routes_tests_run_in_the_real_engine_and_say_what_differs() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/dev.yaml").display().to_string();
+    let here = folder("");
+    expect(
+        &weir(here.path(), &["test", "-c", &example], &[]),
+        0,
+        &["✓ orders: a total is a number", "2 passed, 0 failed"],
+    );
+
+    let rogue = inputs::plugin("rogue").display().to_string();
+    let tests = format!(
+        r#"plugins: {{rogue: {{path: "{rogue}"}}}}
+kafka: {{brokers: ["{NOBODY}"]}}
+routes:
+  - name: a
+    key: data:/k
+    plugins: [{{plugin: rogue, config: {{sin: panic}}}}]
+    topic: a
+    tests:
+      - {{name: stored, event: {{k: k-1}}, record: {{topic: a, key: k-1, data: {{k: k-1}}, headers: {{ce_type: a, x: null}}}}}}
+      - {{name: trapped, event: {{k: k-1, sin: "yes"}}, dead_letter: {{code: trap, key: k-1}}}}
+      - {{name: wrong key, event: {{k: k-1}}, record: {{key: k-2, headers: {{ce_type: b}}, data: {{k: 1}}}}}}
+      - {{name: wrong end, event: {{k: k-1}}, dropped: {{}}}}
+      - {{name: cloud, cloudevent: {{specversion: "1.0", id: i, source: s, type: t, data: {{k: 5}}}}, record: {{key: "5", headers: {{ce_id: i}}}}}}
+"#
+    );
+    let here = folder(&tests);
+    let output = weir(here.path(), &["test", "-c", "weir.yaml"], &[]);
+    let told = [
+        "✓ a: stored",
+        "✓ a: trapped",
+        "✗ a: wrong key\n    key: expected `k-2`, got `k-1`\n    header ce_type: expected `b`, got `a`\n    data: expected",
+        "✗ a: wrong end\n    it would end otherwise: stored in a",
+        "✓ a: cloud",
+        "3 passed, 2 failed",
+    ];
+    expect(&output, 1, &told);
+    let json = weir(here.path(), &["test", "-c", "weir.yaml", "-o", "json"], &[]);
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!((&json["passed"], &json["tests"][3]["name"]), (&3.into(), &"wrong end".into()));
+    let bad = folder(&tests.replace("dropped: {}", "nothing: {}").replace("name: stored, event", "event"));
+    expect(&weir(bad.path(), &["test", "-c", "weir.yaml"], &[]), 64, &["unknown key `nothing`"]);
+    let none = folder(&config(NOBODY, "orders"));
+    expect(&weir(none.path(), &["test", "-c", "weir.yaml"], &[]), 64, &["no tests"]);
+}
+
 #[tokio::test]
 async fn kafka_is_reached_over_tls_with_a_login() {
     let kafka = Kafka::start(KafkaOptions { sasl: true, ..KafkaOptions::default() }).await;

@@ -215,6 +215,48 @@ fn rogues_end_as_their_rows_say_and_their_neighbours_hardly_notice() {
     }
 }
 
+/// Both find the user's key; the one over payloads gives up on a user whose id is a number.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_extractor_in_the_shadow_tells_what_it_would_move_and_moves_nothing() {
+    let schemas = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas");
+    let client = route(3, &schemas, "    plugins: [{plugin: field-key}]").await.start().await;
+    let file = std::fs::read(inputs::plugin("payload_key")).expect("is built");
+    let (status, staged) = client.admin("field-key/versions", file).await;
+    assert_eq!((status, &staged["stage"]), (201, &json!("staged")));
+    let digest = staged["digest"].as_str().unwrap();
+    let choice = json!({"digest": digest}).to_string().into_bytes();
+    assert_eq!(client.admin("field-key/activate", choice.clone()).await.0, 409, "nobody knows what it moves");
+    let in_shadow = json!({"digest": digest, "every": 1}).to_string().into_bytes();
+    assert_eq!(client.admin("field-key/shadow", in_shadow).await.0, 200);
+
+    let user = |n: u32| if n.is_multiple_of(10) { json!(n) } else { json!(format!("u-{n}")) };
+    let order = |n| json!({"order_id": format!("o-{n}"), "customer": {"user_id": user(n)}});
+    let batch = Value::from_iter((0..100).map(order)).to_string();
+    let mut sent = 0;
+    let report = until("a thousand events were compared", Duration::from_secs(60), async || {
+        assert_eq!(client.event(batch.clone()).await.status, 200);
+        sent += 100;
+        let list = client.http.get(client.weir.admin_url("/admin/v1/plugins")).send().await.unwrap();
+        let list: Value = serde_json::from_slice(&list.bytes().await.unwrap()).unwrap();
+        let report = list["plugins"]["field-key"][1]["shadow"].clone();
+        (report["events"].as_u64().unwrap() >= 1000).then_some(report)
+    })
+    .await;
+    let tenth = report["events"].as_u64().unwrap() / 10;
+    assert_eq!(
+        (report["changed"].as_u64(), report["moved"].as_u64()),
+        (Some(tenth), Some(tenth)),
+        "{report}"
+    );
+    let first = &report["differences"][0];
+    assert_eq!((&first["what"], &first["now"], &first["then"]), (&json!("key"), &json!("0"), &Value::Null));
+    let records = shared_kafka().await.records(&client.route).await;
+    assert_eq!(records.len(), sent, "the shadow emits nothing");
+    assert!(records.iter().all(|record| record.key().is_some()), "and changes nothing");
+    let (status, version) = client.admin("field-key/activate", choice).await;
+    assert_eq!((status, &version["stage"]), (200, &json!("active")), "now it is known");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_comes_back_with_a_rollback() {
     let schemas = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas");

@@ -48,10 +48,11 @@ routes:
 
 /// Where the plugins are that these lines use.
 fn plugins(lines: &str) -> String {
-    let used = [("entity-key", "entity_key"), ("geo", "geo"), ("redact", "redact"), ("rogue", "rogue")]
-        .into_iter()
-        .filter(|(name, _)| lines.contains(&format!("plugin: {name}")));
-    let place = |(name, file)| format!("{name}: {{path: \"{}\"}}", inputs::plugin(file).display());
+    let all =
+        ["entity-key", "field-key", "geo", "redact", "rogue"].map(|name| (name, name.replace('-', "_")));
+    let used = all.into_iter().filter(|(name, _)| lines.contains(&format!("plugin: {name}")));
+    let place =
+        |(name, file): (&str, String)| format!("{name}: {{path: \"{}\"}}", inputs::plugin(&file).display());
     used.map(place).collect::<Vec<_>>().join(", ")
 }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use weir::problem::{Code, Outcome};
+use weir_tests::plugins::rogues::{Ending, ROWS};
 
 fn document(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name);
@@ -23,6 +24,19 @@ fn the_readme_lists_every_code_as_it_is() {
         })
         .collect();
     assert_eq!(listed, expected, "the table of codes in README.md");
+}
+
+#[test]
+fn the_table_of_rogues_is_that_of_the_run() {
+    let text = document("tests/README.md");
+    for (sin, ending) in ROWS {
+        let told = match ending {
+            Ending::OnError(codes) => format!("on_error: {}", codes.join(", ")),
+            Ending::Stored => "stored".to_owned(),
+            Ending::Dropped => "dropped".to_owned(),
+        };
+        assert!(text.contains(&format!("| `{sin}` | {told} |")), "{sin} in tests/README.md");
+    }
 }
 
 #[test]

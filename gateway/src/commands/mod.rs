@@ -4,6 +4,7 @@
 
 pub mod checks;
 pub mod plugin;
+pub mod test;
 pub mod topics;
 pub mod validate;
 
@@ -29,6 +30,7 @@ const AFTER_HELP: &str = "\
 First steps:
   weir dev                               everything in one process: no Kafka, no Valkey needed
   weir validate -c weir.yaml             what is wrong with a config, and with what it points to
+  weir test -c weir.yaml                 run the tests beside its routes
   weir topics create -c weir.yaml        make the routes' topics
   weir serve -c weir.yaml                take events
   weir plugin new --lang rust my-keys    begin a plugin
@@ -49,6 +51,8 @@ pub enum Command {
     Dev(DevArgs),
     /// Check a config, its schemas and plugins, and whether Kafka, the topics and Valkey answer.
     Validate(ValidateArgs),
+    /// Run the tests beside the config's routes: an event in, the record or problem that comes of it. No Kafka needed.
+    Test(test::TestArgs),
     /// Make the routes' topics, or check them.
     Topics(TopicsArgs),
     /// About the config file itself.

@@ -7,6 +7,7 @@ pub mod limits;
 pub mod overrides;
 pub mod report;
 pub mod route_settings;
+pub mod route_tests;
 pub mod valkey_settings;
 
 mod globs;

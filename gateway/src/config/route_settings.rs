@@ -8,6 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor, value::MapAccessDeserializer};
 
+use super::route_tests::RouteTest;
 use crate::event::Selector;
 use crate::event::selector::SelectorError;
 use crate::recent;
@@ -58,6 +59,9 @@ pub struct RouteSettings {
     /// What is kept for recent-event lookups; `false`: nothing.
     #[serde(default)]
     pub recent: RecentSettings,
+    /// Events and what is to become of them; `weir test` runs them.
+    #[serde(default)]
+    pub tests: Vec<RouteTest>,
 }
 
 impl RouteSettings {

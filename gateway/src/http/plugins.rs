@@ -24,6 +24,7 @@ pub fn router(shared: Arc<Shared>, bytes_max: usize) -> Router {
         .route("/admin/v1/plugins/{plugin}/versions", post(add).layer(DefaultBodyLimit::max(bytes_max)))
         .route("/admin/v1/plugins/{plugin}/activate", post(activate))
         .route("/admin/v1/plugins/{plugin}/rollback", post(roll_back))
+        .route("/admin/v1/plugins/{plugin}/shadow", post(shadow).delete(end_shadow))
         .layer(middleware::from_fn(not_from_a_page))
         .with_state(shared)
 }
@@ -54,6 +55,21 @@ struct Choice {
     digest: String,
     #[serde(default)]
     allow_key_changes: bool,
+}
+
+/// Which version is to run in the shadow.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InShadow {
+    /// SHA-256 of its file, in hex.
+    digest: String,
+    /// One request in so many.
+    #[serde(default = "ten")]
+    every: u32,
+}
+
+fn ten() -> u32 {
+    10
 }
 
 async fn list(State(shared): State<Arc<Shared>>) -> Response {
@@ -89,18 +105,42 @@ async fn add(
 }
 
 async fn activate(State(shared): State<Arc<Shared>>, Path(plugin): Path<String>, body: Bytes) -> Response {
-    let choice: Choice = match serde_json::from_slice(&body) {
+    let choice: Choice = match read(&body) {
         Ok(choice) => choice,
-        Err(error) => {
-            let detail = format!("send {{\"digest\": \"…\"}}: {error}");
-            return reply::problem(&Problem::new(Code::InvalidJson, detail));
-        }
+        Err(problem) => return reply::problem(&problem),
     };
     off_the_runtime(StatusCode::OK, move || {
-        let digest = choice.digest.strip_prefix("sha256:").unwrap_or(&choice.digest);
-        shared.plugins.activate(&plugin, digest, choice.allow_key_changes)
+        shared.plugins.activate(&plugin, bare(&choice.digest), choice.allow_key_changes)
     })
     .await
+}
+
+async fn shadow(State(shared): State<Arc<Shared>>, Path(plugin): Path<String>, body: Bytes) -> Response {
+    let choice: InShadow = match read(&body) {
+        Ok(choice) => choice,
+        Err(problem) => return reply::problem(&problem),
+    };
+    off_the_runtime(StatusCode::OK, move || {
+        shared.plugins.shadow(&plugin, bare(&choice.digest), choice.every)
+    })
+    .await
+}
+
+async fn end_shadow(State(shared): State<Arc<Shared>>, Path(plugin): Path<String>) -> Response {
+    match shared.plugins.end_shadow(&plugin) {
+        Ok(()) => list(State(shared)).await,
+        Err(error) => reply::problem(&Problem::new(error.code(), error.to_string())),
+    }
+}
+
+fn read<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    let bad = |error| Problem::new(Code::InvalidJson, format!("send {{\"digest\": \"…\"}}: {error}"));
+    serde_json::from_slice(body).map_err(bad)
+}
+
+/// A digest without its algorithm.
+fn bare(digest: &str) -> &str {
+    digest.strip_prefix("sha256:").unwrap_or(digest)
 }
 
 async fn roll_back(

@@ -31,9 +31,13 @@ pub(super) struct Job<'r> {
     pub(super) shape: Shape,
     pub(super) headers: &'r Headers,
     pub(super) time: SystemTime,
+    pub(super) metrics: &'r RouteMetrics,
+}
+
+/// Where the records of one request go.
+pub(super) struct Out<'r> {
     pub(super) delivery: &'r Arc<Delivery>,
     pub(super) producer: &'r Producer,
-    pub(super) metrics: &'r RouteMetrics,
 }
 
 /// The plugins of a chunk's route are too slow for a worker. Nothing of the chunk was handed over, so that it can be
@@ -112,13 +116,14 @@ impl Bench {
     pub(super) fn work<'r>(
         &mut self,
         job: &Job<'r>,
+        out: &Out<'r>,
         chunk: &[RawEvent<'r>],
         drafts: &mut Drafts,
     ) -> Result<(), TooSlow> {
         let arena = mem::take(&mut self.arena);
         let judged = self.judge(&arena, job, chunk).map(|steps| {
-            let sender = job.producer.sender();
-            let exit = Exit::new(job, self.chains.seen_by(&job.route.name), &sender);
+            let sender = out.producer.sender();
+            let exit = Exit::new(job, out.delivery, self.chains.seen_by(&job.route.name), &sender);
             for (raw, step) in chunk.iter().zip(steps) {
                 let draft = match step {
                     Ok(passing) => exit.hand_over(&arena, &passing, drafts),
@@ -133,7 +138,7 @@ impl Bench {
     }
 
     /// Parses, checks, and lets the plugins judge.
-    fn judge<'a>(
+    pub(super) fn judge<'a>(
         &mut self,
         arena: &'a Bump,
         job: &Job<'a>,
@@ -179,6 +184,7 @@ impl Bench {
 /// The way out of a chunk: to Kafka, by a producer and a topic looked up once.
 struct Exit<'j, 'r> {
     job: &'j Job<'r>,
+    delivery: &'j Arc<Delivery>,
     plugins: &'j SeenBy,
     time_ms: i64,
     sender: &'j Sender,
@@ -187,12 +193,12 @@ struct Exit<'j, 'r> {
 }
 
 impl<'j, 'r> Exit<'j, 'r> {
-    fn new(job: &'j Job<'r>, plugins: &'j SeenBy, sender: &'j Sender) -> Self {
+    fn new(job: &'j Job<'r>, delivery: &'j Arc<Delivery>, plugins: &'j SeenBy, sender: &'j Sender) -> Self {
         let time_ms = job
             .time
             .duration_since(UNIX_EPOCH)
             .map_or(0, |time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
-        Exit { job, plugins, time_ms, sender, topic: sender.topic(&job.route.topic) }
+        Exit { job, delivery, plugins, time_ms, sender, topic: sender.topic(&job.route.topic) }
     }
 
     fn hand_over(&self, arena: &Bump, passing: &Passing<'_>, drafts: &mut Drafts) -> Draft {
@@ -212,10 +218,7 @@ impl<'j, 'r> Exit<'j, 'r> {
         drafts: &mut Drafts,
     ) -> Draft {
         let DeadLetter { passing: Passing { event, edits }, reason } = dead;
-        let content_type = match self.job.shape {
-            Shape::Plain => event.event().attributes().content_type,
-            Shape::Structured => "application/cloudevents+json",
-        };
+        let content_type = self.job.shape.content_type(event.event().attributes());
         let sent = {
             let bytes = (raw.bytes, content_type);
             let record = Record::dead_letter(arena, self.job.route, &event, &edits, bytes, &reason);
@@ -246,7 +249,7 @@ impl<'j, 'r> Exit<'j, 'r> {
             value: record.value,
             time_ms: self.time_ms,
         };
-        topic.enqueue(&outgoing, self.job.delivery.slot(drafts.list.len()));
+        topic.enqueue(&outgoing, self.delivery.slot(drafts.list.len()));
         Ok(Receipt::new(&mut drafts.common, record, event, &self.plugins.receipt, partition))
     }
 }

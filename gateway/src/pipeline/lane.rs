@@ -123,14 +123,14 @@ impl Rest {
         // It was framed before, on the worker.
         let events = frame(&self.request.body, self.request.framing, &limits).map(|frames| frames.events);
         let events = events.unwrap_or_default();
-        let job = self.request.job();
+        let (job, out) = (self.request.job(), self.request.out());
         for chunk in chunks(events.get(drafts.list.len()..).unwrap_or_default()) {
             if Instant::now() > self.deadline {
                 break;
             }
             bench.chains.adopt(&plugins.generation());
             // Nothing is too slow here.
-            if bench.work(&job, chunk, &mut drafts).is_err() {
+            if bench.work(&job, &out, chunk, &mut drafts).is_err() {
                 break;
             }
         }

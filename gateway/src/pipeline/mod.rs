@@ -5,6 +5,8 @@ mod chunk;
 mod lane;
 pub mod outcome;
 mod plugins;
+mod rehearsal;
+mod shadows;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -20,14 +22,16 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use tokio::sync::Notify;
 
-use self::chunk::{Bench, Job};
+use self::chunk::{Bench, Job, Out};
 pub use self::lane::Lanes;
 use self::lane::{Rest, turned_away};
 pub use self::outcome::{Common, Dropped, Receipt};
 use self::outcome::{InFlight, by_report};
+pub use self::rehearsal::{Fate, Rehearsal, Rehearsed, Scene};
+pub use self::shadows::Shadows;
 use crate::event::budget::{EVENT_OVERHEAD_BYTES, Permit};
 use crate::event::frame::{Framing, frame};
-use crate::event::{Headers, Limits, Parser, RawEvent};
+use crate::event::{Attributes, Headers, Limits, Parser, RawEvent};
 use crate::kafka::delivery::Delivery;
 use crate::kafka::producer::Producer;
 use crate::kafka::producers::Producers;
@@ -58,6 +62,8 @@ pub struct Shared {
     pub metrics: HashMap<Arc<str>, Arc<RouteMetrics>>,
     /// Where slow plugins run.
     pub lanes: Lanes,
+    /// Where versions run that are not in force.
+    pub shadows: Shadows,
     /// Bounds on an event.
     pub limits: Limits,
     /// From the last record handed over to the answer.
@@ -87,6 +93,16 @@ pub enum Shape {
     Plain,
     /// The body is a CloudEvent in structured mode.
     Structured,
+}
+
+impl Shape {
+    /// The content type of an event's bytes as they were sent.
+    fn content_type<'a>(self, attributes: &Attributes<'a>) -> &'a str {
+        match self {
+            Shape::Plain => attributes.content_type,
+            Shape::Structured => "application/cloudevents+json",
+        }
+    }
 }
 
 /// A request's events before they are framed.
@@ -207,7 +223,7 @@ impl Worker {
             metrics: Arc::clone(in_flight.metrics()),
         };
         let mut drafts = Drafts { list: Vec::with_capacity(events.len()), common: Common::default() };
-        self.work(&accepted.job(), &events, &mut drafts).await;
+        self.work(&accepted, &events, &mut drafts).await;
         if drafts.list.len() < events.len() {
             let deadline = Instant::now() + self.shared.answer_timeout;
             let rest = Rest { request: accepted, events: events.len(), drafts, deadline };
@@ -224,14 +240,21 @@ impl Worker {
     }
 
     /// Chunk after chunk, as far as it may go here.
-    async fn work<'r>(&self, job: &Job<'r>, events: &[RawEvent<'r>], drafts: &mut Drafts) {
+    async fn work<'r>(&self, request: &'r Accepted, events: &[RawEvent<'r>], drafts: &mut Drafts) {
+        let (job, out) = (request.job(), request.out());
         for chunk in chunks(events) {
             if !drafts.list.is_empty() {
                 tokio::task::yield_now().await;
             }
             let mut bench = self.bench.borrow_mut();
             bench.chains.adopt(&self.shared.plugins.generation());
-            if bench.work(job, chunk, drafts).is_err() {
+            if drafts.list.is_empty()
+                && let Some(shadow) = bench.chains.shadow(&job.route.name).filter(|shadow| shadow.wants())
+            {
+                let in_force = Arc::clone(bench.chains.generation());
+                self.shared.shadows.look_at(request, shadow, in_force, self.shared.limits);
+            }
+            if bench.work(&job, &out, chunk, drafts).is_err() {
                 return;
             }
         }
@@ -324,10 +347,12 @@ impl Accepted {
             shape: self.shape,
             headers: &self.headers,
             time: self.time,
-            delivery: &self.delivery,
-            producer: &self.producer,
             metrics: &self.metrics,
         }
+    }
+
+    fn out(&self) -> Out<'_> {
+        Out { delivery: &self.delivery, producer: &self.producer }
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::instance::Instance;
 use super::loaded::Plugin;
 use super::pace::Pace;
+use super::shadow::Shadow;
 
 /// Each route's plugins, by the route's name: one generation, which never changes.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +20,8 @@ struct Link {
     plugins: Vec<Arc<Plugin>>,
     seen_by: SeenBy,
     pace: Arc<Pace>,
+    /// Another version that is looked at beside them.
+    shadow: Option<Arc<Shadow>>,
 }
 
 /// Which plugins see a route's events, in the forms that leave the house.
@@ -60,10 +63,23 @@ impl Chains {
     }
 }
 
+impl Chains {
+    /// The same, with this beside some routes' plugins, or with nothing.
+    pub(super) fn with_shadow(&self, routes: &[Arc<str>], shadow: Option<&Arc<Shadow>>) -> Self {
+        let mut chains = self.clone();
+        for route in routes {
+            if let Some(link) = chains.0.get_mut(route) {
+                link.shadow = shadow.cloned();
+            }
+        }
+        chains
+    }
+}
+
 impl Link {
     fn new(plugins: Vec<Arc<Plugin>>) -> Self {
         let seen_by = seen_by(&plugins);
-        Link { plugins, seen_by, pace: Arc::default() }
+        Link { plugins, seen_by, pace: Arc::default(), shadow: None }
     }
 }
 
@@ -105,8 +121,8 @@ impl WorkerChains {
                     None => started(plugin),
                 }
             });
-            let (seen_by, pace) = (link.seen_by.clone(), Arc::clone(&link.pace));
-            let chain = Chain { instances: instances.collect(), seen_by, pace };
+            let (seen_by, pace, shadow) = (link.seen_by.clone(), Arc::clone(&link.pace), link.shadow.clone());
+            let chain = Chain { instances: instances.collect(), seen_by, pace, shadow };
             self.chains.insert(Arc::clone(route), chain);
         }
     }
@@ -114,6 +130,16 @@ impl WorkerChains {
     /// The pace of a route's plugins, if it has some.
     pub fn pace(&self, route: &str) -> Option<&Pace> {
         self.chains.get(route).map(|chain| &*chain.pace)
+    }
+
+    /// What else is looked at for a route's requests.
+    pub fn shadow(&self, route: &str) -> Option<&Arc<Shadow>> {
+        self.chains.get(route)?.shadow.as_ref()
+    }
+
+    /// The generation that it works with.
+    pub fn generation(&self) -> &Arc<Chains> {
+        &self.generation
     }
 
     /// The chain of a route that has plugins.
@@ -133,6 +159,7 @@ pub struct Chain {
     instances: Vec<Instance>,
     seen_by: SeenBy,
     pace: Arc<Pace>,
+    shadow: Option<Arc<Shadow>>,
 }
 
 impl Chain {

@@ -17,6 +17,7 @@ mod load;
 mod loaded;
 mod output;
 mod pace;
+mod shadow;
 mod tables;
 mod trusted;
 mod versions;
@@ -34,6 +35,7 @@ pub use self::load::{Host, LoadError, StartError, Use};
 pub use self::loaded::Plugin;
 pub use self::output::{Op, OutputError, Verdict, Verdicts};
 pub use self::pace::{Lap, Pace};
+pub use self::shadow::{Difference, Report as ShadowReport, Shadow};
 pub use self::tables::{TableError, TableSettings, Tables};
 pub use self::versions::{Description as VersionDescription, Place, Stage, VersionError, Versions};
 

@@ -12,10 +12,14 @@ use arc_swap::{ArcSwap, Guard};
 use super::chain::Chains;
 use super::load::{Host, LoadError, StartError, Use};
 use super::loaded::Plugin;
+use super::shadow::{Report, Shadow};
 use crate::problem::Code;
 
 /// Versions of one plugin that are kept, the one in force among them.
 const KEPT_MAX: usize = 8;
+
+/// So many events in the shadow show what another key extractor would move.
+const SHADOWED_EVENTS_MIN: u64 = 1_000;
 
 /// One use of a plugin: a place in a route's chain.
 #[derive(Clone, Debug)]
@@ -59,7 +63,8 @@ pub enum VersionError {
     /// It would move events to other partitions.
     #[error(
         "`{0}` sets partition keys: another version may move events to other partitions, and break the order of a key \
-         where it does; ask for it with `allow_key_changes`"
+         where it does; let it run in the shadow for 1000 events and look at its report, or ask for it with \
+         `allow_key_changes`"
     )]
     Keys(String),
     /// Its file cannot be read.
@@ -118,6 +123,9 @@ pub struct Description {
     pub sets_keys: bool,
     /// Whether a route does not ask it now, for having failed on most of its events.
     pub in_quarantine: bool,
+    /// What its run in the shadow found, if it had one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Report>,
 }
 
 #[derive(Debug)]
@@ -125,6 +133,8 @@ struct Version {
     description: Description,
     /// One for each of the plugin's places.
     plugins: Vec<Arc<Plugin>>,
+    /// Its last run in the shadow.
+    shadow: Option<Arc<Shadow>>,
 }
 
 /// A version's plugins, each with the route that it is for.
@@ -227,6 +237,45 @@ impl Versions {
         plugin.stand_by(spares).map_err(refused)
     }
 
+    /// Lets a loaded version run in the shadow of the one in force, for one request in `every`. It takes the place of
+    /// another one that did.
+    pub fn shadow(&self, plugin: &str, digest: &str, every: u32) -> Result<Description, VersionError> {
+        let mut known = self.known();
+        let versions = versions_of(&mut known, plugin)?;
+        let unknown = || VersionError::UnknownVersion {
+            plugin: plugin.to_owned(),
+            digest: digest.chars().take(64).collect(),
+        };
+        let wanted = versions.iter_mut().find(|version| *version.description.digest == *digest);
+        let wanted = wanted.filter(|it| it.description.stage != Stage::Active).ok_or_else(unknown)?;
+        let generation = self.generation.load();
+        let shadow = Shadow::new(Arc::new(generation.with(&self.replaced(plugin, wanted))), every);
+        let shadow = Arc::new(shadow);
+        let next = generation.with_shadow(&self.routes_of(plugin), Some(&shadow));
+        self.generation.store(Arc::new(next));
+        wanted.shadow = Some(shadow);
+        Ok(wanted.description.clone())
+    }
+
+    /// Ends a plugin's run in the shadow; its report stays.
+    pub fn end_shadow(&self, plugin: &str) -> Result<(), VersionError> {
+        let mut known = self.known();
+        versions_of(&mut known, plugin)?;
+        let next = self.generation.load().with_shadow(&self.routes_of(plugin), None);
+        self.generation.store(Arc::new(next));
+        Ok(())
+    }
+
+    fn routes_of(&self, plugin: &str) -> Vec<Arc<str>> {
+        self.places_of(plugin).map(|place| Arc::clone(&place.route)).collect()
+    }
+
+    /// A version's plugins, each with its place.
+    fn replaced(&self, plugin: &str, version: &Version) -> Vec<(Arc<str>, usize, Arc<Plugin>)> {
+        let places = self.places_of(plugin).zip(&version.plugins);
+        places.map(|(place, plugin)| (Arc::clone(&place.route), place.index, Arc::clone(plugin))).collect()
+    }
+
     /// A version's plugins by route, unless it is in force already.
     fn plugins_of(&self, plugin: &str, digest: &str) -> Result<Placed, VersionError> {
         let mut known = self.known();
@@ -261,7 +310,7 @@ impl Versions {
         }
         let was = versions.iter().find(|version| version.description.stage == Stage::Active);
         let sets_keys = was.into_iter().chain([&versions[wanted]]).any(|it| it.description.sets_keys);
-        if sets_keys && !allow_key_changes {
+        if sets_keys && !allow_key_changes && !versions[wanted].was_looked_at() {
             return Err(VersionError::Keys(plugin.to_owned()));
         }
         versions[wanted].plugins.iter().for_each(|plugin| plugin.pardon());
@@ -302,6 +351,7 @@ impl Versions {
         let describe = |versions: &Vec<Version>| {
             let description = |version: &Version| Description {
                 in_quarantine: version.in_quarantine(),
+                shadow: version.shadow.as_ref().map(|shadow| shadow.report()),
                 ..version.description.clone()
             };
             versions.iter().map(description).collect::<Vec<_>>()
@@ -330,17 +380,13 @@ impl Versions {
             since_s: now_s(),
             sets_keys: plugins.iter().any(|plugin| plugin.sets_keys()),
             in_quarantine: false,
+            shadow: None,
         };
-        Ok(Version { description, plugins })
+        Ok(Version { description, plugins, shadow: None })
     }
 
     fn publish(&self, plugin: &str, version: &Version) {
-        let replaced: Vec<_> = self
-            .places_of(plugin)
-            .zip(&version.plugins)
-            .map(|(place, plugin)| (Arc::clone(&place.route), place.index, Arc::clone(plugin)))
-            .collect();
-        let generation = self.generation.load().with(&replaced);
+        let generation = self.generation.load().with(&self.replaced(plugin, version));
         self.generation.store(Arc::new(generation));
         let Description { name, version, digest, .. } = &version.description;
         tracing::info!(plugin, %name, %version, %digest, "a plugin version is in force");
@@ -363,6 +409,11 @@ impl std::fmt::Debug for Versions {
 }
 
 impl Version {
+    /// Whether it ran in the shadow for long enough that an operator may know what it will change.
+    fn was_looked_at(&self) -> bool {
+        self.shadow.as_ref().is_some_and(|shadow| shadow.report().events >= SHADOWED_EVENTS_MIN)
+    }
+
     fn in_quarantine(&self) -> bool {
         self.plugins.iter().any(|plugin| plugin.is_quarantined())
     }

@@ -108,7 +108,7 @@ impl Workbench {
         all.extend(args.iter().map(ToString::to_string));
         let process = Process::start(Launch {
             name: name.to_owned(),
-            program: beside_us(name)?,
+            program: ours(name),
             args: all.into_iter().map(Into::into).collect(),
             env: Vec::new(),
             folder: self.output.clone(),
@@ -134,7 +134,7 @@ impl Sink {
     /// gone.
     pub fn start(workbench: &Workbench, topics: &[&str]) -> Result<Sink> {
         let log = File::create(workbench.output.join("sink.log"))?;
-        let mut command = Command::new(beside_us("sink")?);
+        let mut command = Command::new(ours("sink"));
         for topic in topics {
             command.args(["--topic", topic]);
         }
@@ -158,9 +158,9 @@ impl Drop for Sink {
     }
 }
 
-/// A program of this package: cargo puts it beside this one.
-fn beside_us(name: &str) -> Result<PathBuf> {
-    Ok(std::env::current_exe()?.parent().ok_or("a program without a folder")?.join(name))
+/// A program of this package.
+fn ours(name: &str) -> PathBuf {
+    inputs::target().join("release").join(name)
 }
 
 fn free_address() -> SocketAddr {

@@ -33,7 +33,7 @@ fn files() -> Result<Vec<File>> {
     let module = std::fs::read(inputs::plugin("rogue"))?;
     let unusable = 422;
     Ok(vec![
-        ("not WebAssembly", b"#!/bin/sh".to_vec(), unusable, "not a WebAssembly"),
+        ("not WebAssembly", b"#!/bin/sh".to_vec(), unusable, "not WebAssembly"),
         ("a module without a contract", b"\0asm\x01\0\0\0".to_vec(), unusable, "component-type"),
         ("200 MB", vec![0; 200 << 20], 413, "bytes"),
         ("WASI imports", importing("wasi:cli/environment@0.2.0"), unusable, "wasi:cli/environment"),

@@ -20,8 +20,18 @@ pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
         subjects(&at, route, config, findings);
         topic_settings(&at, route, config, findings);
         window(&at, route, findings);
+        tests(&at, route, findings);
         for earlier in &config.routes[..index] {
             contention(&at, route, earlier, findings);
+        }
+    }
+}
+
+fn tests(at: &str, route: &RouteSettings, findings: &mut Vec<Finding>) {
+    for (index, test) in route.tests.iter().enumerate() {
+        if let Some(fault) = test.fault() {
+            let help = "`weir test --help` shows how a test is written";
+            findings.push(Finding::error(format!("{at}/tests/{index}"), fault).help(help));
         }
     }
 }
