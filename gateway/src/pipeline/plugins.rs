@@ -110,7 +110,7 @@ fn call<'a>(
         return Err(TooSlow);
     }
     if live.len() > 1 && error.is_of_its_events() {
-        return one_by_one(instance, recheck, live, steps).map(|()| false);
+        return one_by_one(instance, recheck, live, !again, steps).map(|()| false);
     }
     plugin.judged(0, live.len(), again);
     if plugin.worth_a_line() {
@@ -127,23 +127,29 @@ fn call<'a>(
 }
 
 /// Nothing of a call that failed counts: its events get a call each, so that the one that brought it down stops
-/// alone. Not for ever: a plugin that comes into quarantine meanwhile, or fails as often in the one call that
-/// quarantine allows, is not asked about the rest.
+/// alone. Behind that one the rest may be as well as any, and are tried in one call (`hopeful`), but once. Not for ever:
+/// a plugin that comes into quarantine meanwhile, or fails as often in the one call that quarantine allows, is not
+/// asked about the rest.
 fn one_by_one<'a>(
     instance: &mut Instance,
     recheck: &mut Recheck<'_, 'a>,
     live: &[usize],
+    hopeful: bool,
     steps: &mut [Step<'a>],
 ) -> Result<(), TooSlow> {
     let plugin = Arc::clone(instance.plugin());
     let on_trial = plugin.is_quarantined();
     let mut failed = 0;
-    for one in live.chunks(1) {
+    for (index, one) in live.chunks(1).enumerate() {
         let given_up = if on_trial { failed >= TRIAL_FAILURES_MAX } else { plugin.is_quarantined() };
         if given_up {
             set_aside(&plugin, recheck.job.route.on_error, one, steps);
         } else if !call(instance, recheck, one, true, steps)? {
             failed += 1;
+            let rest = &live[index + 1..];
+            if hopeful && !on_trial && !rest.is_empty() && !plugin.is_quarantined() {
+                return call(instance, recheck, rest, true, steps).map(drop);
+            }
         }
     }
     if on_trial && 2 * failed < live.len() {

@@ -11,12 +11,18 @@ pub enum Shape {
     Single,
     /// A JSON array of 100 per request.
     Array,
-    /// The same with one event that is marked, the one at [`MARKED_AT`]: its `channel` is `app`.
+    /// The same with one event that is marked: its `channel` is `app`. Where it is differs from array to array; see
+    /// [`is_marked`].
     MarkedArray,
 }
 
-/// Where the marked event of an array is.
-pub const MARKED_AT: u64 = 50;
+/// Whether this event is the marked one of its array.
+pub fn is_marked(sequence: u64) -> bool {
+    sequence % 100 == customer_of(sequence / 100) % 100
+}
+
+const CHANNEL: &str = r#""channel":"web""#;
+const MARK: (&[u8], &[u8]) = (b"web", b"app");
 
 impl Shape {
     /// Events in one request.
@@ -43,6 +49,8 @@ pub struct Request {
     first_event: u64,
     sequence_at: Vec<usize>,
     user_at: Vec<usize>,
+    /// Of an array with a mark.
+    channel_at: Vec<usize>,
 }
 
 impl Request {
@@ -50,12 +58,7 @@ impl Request {
     pub fn new(shape: Shape, target: SocketAddr) -> Request {
         let body = match shape {
             Shape::Single => ORDER.to_owned(),
-            Shape::Array => format!("[{}]", vec![ORDER; 100].join(",")),
-            Shape::MarkedArray => {
-                let marked = ORDER.replace(r#""channel":"web""#, r#""channel":"app""#);
-                let order = |number| if number == MARKED_AT { marked.as_str() } else { ORDER };
-                format!("[{}]", (0..100).map(order).collect::<Vec<_>>().join(","))
-            }
+            Shape::Array | Shape::MarkedArray => format!("[{}]", vec![ORDER; 100].join(",")),
         };
         let head = format!(
             "POST /v1/events/orders HTTP/1.1\r\nhost: {target}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
@@ -63,7 +66,15 @@ impl Request {
         );
         let text = head + &body;
         let at = |mark| text.match_indices(mark).map(|(at, _)| at).collect();
-        Request { sequence_at: at(SEQUENCE), user_at: at(USER), first_event: 0, bytes: text.into_bytes() }
+        let channels = if shape == Shape::MarkedArray { at(CHANNEL) } else { Vec::new() };
+        let channel_at = channels.iter().map(|at| at + CHANNEL.len() - 1 - MARK.0.len()).collect();
+        Request {
+            sequence_at: at(SEQUENCE),
+            user_at: at(USER),
+            channel_at,
+            first_event: 0,
+            bytes: text.into_bytes(),
+        }
     }
 
     /// Makes this the request that carries the events `first..first + shape.events()`.
@@ -74,6 +85,10 @@ impl Request {
         }
         for (&at, sequence) in self.user_at.iter().zip(first..) {
             write_digits(&mut self.bytes[at..at + USER.len()], customer_of(sequence));
+        }
+        for (&at, sequence) in self.channel_at.iter().zip(first..) {
+            let channel = if is_marked(sequence) { MARK.1 } else { MARK.0 };
+            self.bytes[at..at + channel.len()].copy_from_slice(channel);
         }
     }
 
@@ -131,6 +146,22 @@ mod tests {
                 assert_eq!(event["order_id"].as_str().and_then(sequence_of), Some(sequence));
             }
         }
+    }
+
+    #[test]
+    fn one_event_of_a_marked_array_is_marked() {
+        let mut request = Request::new(Shape::MarkedArray, SocketAddr::from(([127, 0, 0, 1], 1)));
+        let places = [0, 100, 12_300].map(|first| {
+            request.number(first);
+            let events = body(&request);
+            let marked =
+                events.as_array().expect("an array").iter().filter(|event| event["channel"] == "app");
+            let marked: Vec<_> =
+                marked.filter_map(|event| sequence_of(event["order_id"].as_str()?)).collect();
+            assert!(marked.len() == 1 && is_marked(marked[0]), "{marked:?}");
+            marked[0] - first
+        });
+        assert!(places[0] != places[1] || places[1] != places[2], "and it wanders");
     }
 
     #[test]

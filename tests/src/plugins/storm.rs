@@ -13,7 +13,7 @@ use crate::bench::Result;
 use crate::bench::compare::median;
 use crate::bench::count::sequence;
 use crate::bench::load::{Plan, Tally, run as load};
-use crate::bench::payload::{MARKED_AT, Shape};
+use crate::bench::payload::{Shape, is_marked};
 use crate::bench::pin::{Cores, on};
 use crate::bench::process::{Gateway, Sink, Workbench};
 use crate::bench::window::{Mark, Pids, Window, measure};
@@ -185,7 +185,7 @@ fn ended(tally: &Tally, stored: &[OwnedMessage], aside: &[OwnedMessage]) -> Ende
     let mut ended = Ended::default();
     for number in tally.acked_first.iter().flat_map(|first| *first..first + 100) {
         let places = (in_topic.get(&number).copied(), in_dead_letter.get(&number).copied());
-        if number % 100 == MARKED_AT {
+        if is_marked(number) {
             ended.bad += 1;
             let well = places == (None, Some(1)) && with_reason.get(&number) == Some(&true);
             ended.bad_kept_aside_once += u64::from(well);
