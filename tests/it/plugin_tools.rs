@@ -80,6 +80,16 @@ fn a_new_plugin_builds_and_passes_untouched_and_every_tool_takes_it() {
     let checked = plugin(&own, &["check", "my-keys.wasm", "--events", "events.ndjson"]);
     expect(&checked, 0, &["2 events, 0 complaints"]);
     expect(&plugin(here, &["new", "my-keys"]), 64, &["exists already"]);
+
+    // The config of the README, from there to a keyed event.
+    let readme =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/README.md")).unwrap();
+    let (_, config) = readme.split_once("```yaml\nplugins:\n  my-keys").unwrap();
+    let (config, _) = config.split_once("```").unwrap();
+    fs::write(own.join("weir.yaml"), format!("plugins:\n  my-keys{config}")).unwrap();
+    let tested =
+        Command::new(inputs::weir()).args(["test", "-c", "weir.yaml"]).current_dir(&own).output().unwrap();
+    expect(&tested, 0, &["✓ clicks: the user is the key", "1 passed, 0 failed"]);
 }
 
 #[test]

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
+use super::load::read_bounded;
+
 /// Compiled code larger than this is neither kept nor loaded.
 pub(super) const CODE_BYTES_MAX: usize = 256 << 20;
 const MAC_BYTES: usize = 32;
@@ -53,9 +55,8 @@ impl Cache {
 
     /// The compiled form of a plugin, if we wrote it and nobody touched it since.
     pub(super) fn get(&self, digest: &str, compatibility: u64) -> Option<Authentic> {
-        let mut sealed = Vec::new();
-        let file = File::open(self.path(digest, compatibility)).ok()?;
-        file.take((CODE_BYTES_MAX + MAC_BYTES) as u64).read_to_end(&mut sealed).ok()?;
+        let path = self.path(digest, compatibility);
+        let sealed = read_bounded(&path, CODE_BYTES_MAX + MAC_BYTES).ok()?;
         let (mac, code) = sealed.split_at_checked(MAC_BYTES)?;
         if self.mac(digest, compatibility, code).verify_slice(mac).is_err() {
             tracing::warn!(digest, "a compiled plugin in the cache is not ours; compiling it anew");

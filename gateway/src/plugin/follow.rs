@@ -23,7 +23,8 @@ impl Versions {
         let stamp = |path: &Path| fs::metadata(path).and_then(|file| Ok((file.modified()?, file.len()))).ok();
         let mut files: Vec<_> = names.into_iter().map(|name| (path(&name), name)).collect::<Vec<_>>();
         files.sort();
-        let mut seen: Vec<_> = files.iter().map(|(path, _)| stamp(path)).collect();
+        // Each is looked at once more, lest one that was replaced meanwhile goes unnoticed.
+        let mut seen = vec![None; files.len()];
         let versions = Arc::downgrade(self);
         let following = move || {
             while let Some(versions) = versions.upgrade() {

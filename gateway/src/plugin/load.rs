@@ -2,7 +2,8 @@
 //! in this order, each under limits. A plugin that fails any of it never meets an event.
 
 use std::collections::HashMap;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -142,7 +143,7 @@ impl Host {
     /// Reads a file that may be a plugin.
     pub fn read(&self, path: &Path) -> Result<Vec<u8>, LoadError> {
         let unreadable = |error| LoadError::Read { path: path.to_owned(), error };
-        read(path, self.settings.artifact_bytes_max).map_err(unreadable)
+        read_bounded(path, self.settings.artifact_bytes_max).map_err(unreadable)
     }
 
     /// The same, from memory.
@@ -217,10 +218,13 @@ pub(super) fn clipped(text: &str) -> String {
     kept.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
 }
 
-fn read(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
-    use std::io::Read as _;
-    let mut bytes = Vec::new();
-    // One byte more than allowed, so that the artifact's own check speaks of the size.
-    std::fs::File::open(path)?.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
+/// Reads a file, of one that is too large one byte more than allowed. Takes its room at once: an interpreter's code has
+/// tens of megabytes, and would be moved at each doubling.
+pub fn read_bounded(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let bytes_max = bytes_max as u64 + 1;
+    let expected = file.metadata()?.len().saturating_add(1).min(bytes_max);
+    let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or_default());
+    file.take(bytes_max).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

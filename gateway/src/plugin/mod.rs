@@ -31,7 +31,7 @@ pub use self::compile::{CompileError, Compiler, compile_plugin};
 pub use self::counters::Counters;
 pub use self::guest::Overrun;
 pub use self::instance::{CallError, Instance};
-pub use self::load::{Host, LoadError, StartError, Use};
+pub use self::load::{Host, LoadError, StartError, Use, read_bounded};
 pub use self::loaded::Plugin;
 pub use self::output::{Op, OutputError, Verdict, Verdicts};
 pub use self::pace::{Lap, Pace};

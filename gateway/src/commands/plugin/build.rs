@@ -1,12 +1,11 @@
 //! `weir plugin build`: a folder becomes a `.wasm` that a gateway would load.
 
 use std::fs;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::{Failure, Output, inspect, language};
-use crate::plugin::{Artifact, Settings};
+use crate::plugin::{Artifact, Settings, read_bounded};
 
 const AFTER_HELP: &str = "\
 Example:
@@ -49,11 +48,8 @@ fn build(folder: &Path) -> Result<PathBuf, Failure> {
 
 /// The bytes of a plugin, and one more than a gateway takes if there are too many.
 pub(super) fn read(file: &Path) -> Result<Vec<u8>, Failure> {
-    let bytes_max = Settings::default().artifact_bytes_max;
-    let mut bytes = Vec::new();
-    let done = fs::File::open(file).and_then(|file| file.take(bytes_max as u64 + 1).read_to_end(&mut bytes));
-    done.map_err(|error| Failure::Config(format!("{} cannot be read: {error}", file.display())))?;
-    Ok(bytes)
+    read_bounded(file, Settings::default().artifact_bytes_max)
+        .map_err(|error| Failure::Config(format!("{} cannot be read: {error}", file.display())))
 }
 
 /// The gateway's own look at the file of a plugin.
