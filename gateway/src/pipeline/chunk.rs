@@ -8,8 +8,9 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bumpalo::Bump;
 
+use super::accepted::{Draft, Drafts};
 use super::outcome::advice;
-use super::{Draft, Drafts, Ending, Receipt, Request, Shape, Shared};
+use super::{Ending, Receipt, Request, Shape, Shared};
 use crate::event::{Event, Headers, Limits, Parser, RawEvent};
 use crate::kafka::delivery::Delivery;
 use crate::kafka::producer::{Outgoing, Producer, Sender, Topic};

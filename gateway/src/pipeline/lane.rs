@@ -10,8 +10,9 @@ use std::time::Instant;
 use rustix::process::setpriority_process;
 use tokio::sync::oneshot;
 
+use super::accepted::{Accepted, Drafts};
 use super::chunk::{Bench, refused};
-use super::{Accepted, Drafts, chunks};
+use super::chunks;
 use crate::event::Limits;
 use crate::event::frame::frame;
 use crate::kafka::sys::schedule_when_idle;

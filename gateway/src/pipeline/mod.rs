@@ -1,7 +1,9 @@
 //! The path of a request's events, from framed bytes to one ending each. Every step is another module's;
 //! here is only their order, in chunks so that a large request does not starve its worker's neighbours.
 
+mod accepted;
 mod chunk;
+mod enduring;
 mod lane;
 pub mod outcome;
 mod plugins;
@@ -11,18 +13,18 @@ mod shadows;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use tokio::sync::Notify;
 
-use self::chunk::{Bench, Job, Out};
+use self::accepted::{Accepted, Draft, Drafts};
+use self::chunk::Bench;
+use self::enduring::Enduring;
 pub use self::lane::Lanes;
 use self::lane::{Rest, turned_away};
 pub use self::outcome::{Common, Dropped, Receipt};
@@ -38,8 +40,8 @@ use crate::kafka::producers::Producers;
 use crate::metrics::{Metrics, RouteMetrics, Stage};
 use crate::plugin::{Pace, Versions};
 use crate::problem::{Code, Problem};
-use crate::route::{Reason, Route, Routes, Template};
-use crate::schema::{Registry, Schema, Schemas};
+use crate::route::{Reason, Route, Routes};
+use crate::schema::{Schema, Schemas};
 
 /// A chunk ends at so many events or bytes; then the worker looks at its other requests.
 const CHUNK_EVENTS_MAX: usize = 64;
@@ -176,7 +178,7 @@ impl Worker {
     pub async fn run(self: &Rc<Self>, request: Request) -> Result<Answer, Problem> {
         let running = Running::begin(self);
         let answered = async move { running.0.accept(request).await };
-        let answered = Enduring(Some(Box::pin(AssertUnwindSafe(answered).catch_unwind()))).await;
+        let answered = Enduring::new(AssertUnwindSafe(answered).catch_unwind()).await;
         answered.unwrap_or_else(|_| Err(Problem::new(Code::Internal, "the request's task ended early")))
     }
 
@@ -297,81 +299,6 @@ impl Drop for Running {
             self.0.idle.notify_waiters();
         }
     }
-}
-
-/// A future that is brought to its end even if whoever awaits it is gone: then by a task of its own.
-struct Enduring<F: Future + 'static>(Option<Pin<Box<F>>>);
-
-impl<F: Future + 'static> Future for Enduring<F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let Some(future) = &mut self.0 else { return Poll::Pending };
-        let output = ready!(future.as_mut().poll(context));
-        self.0 = None;
-        Poll::Ready(output)
-    }
-}
-
-impl<F: Future + 'static> Drop for Enduring<F> {
-    fn drop(&mut self) {
-        if let Some(future) = self.0.take() {
-            drop(tokio::task::spawn_local(async move { drop(future.await) }));
-        }
-    }
-}
-
-/// A request that is under way: what its chunks have in common, whichever thread works on them. Its records leave
-/// through the producer of the worker that began it, and so in order.
-struct Accepted {
-    route: Arc<Route>,
-    registry: Arc<Registry>,
-    shape: Shape,
-    framing: Framing,
-    headers: Headers,
-    body: Bytes,
-    time: SystemTime,
-    delivery: Arc<Delivery>,
-    producer: Arc<Producer>,
-    metrics: Arc<RouteMetrics>,
-}
-
-impl Accepted {
-    fn job(&self) -> Job<'_> {
-        let Accepted { route, registry, .. } = self;
-        let subject = route.subject.as_ref().and_then(Template::constant);
-        Job {
-            route,
-            registry,
-            schema: subject.and_then(|subject| registry.subject(subject)),
-            shape: self.shape,
-            headers: &self.headers,
-            time: self.time,
-            metrics: &self.metrics,
-        }
-    }
-
-    fn out(&self) -> Out<'_> {
-        Out { delivery: &self.delivery, producer: &self.producer }
-    }
-}
-
-/// A request's events before Kafka's reports, in order.
-#[derive(Debug, Default)]
-struct Drafts {
-    list: Vec<Draft>,
-    common: Common,
-}
-
-/// How far an event came before Kafka's report.
-#[derive(Debug)]
-enum Draft {
-    /// Handed over; the receipt lacks its offset. With a reason it is a dead letter.
-    Sent(Receipt, Option<Box<Reason>>),
-    /// Does not match its schema; why is found out off the worker.
-    Violation(Arc<Schema>, Box<[u8]>),
-    /// Ended.
-    Ended(Ending),
 }
 
 fn chunks<'e, 'b>(events: &'e [RawEvent<'b>]) -> impl Iterator<Item = &'e [RawEvent<'b>]> {

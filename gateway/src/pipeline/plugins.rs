@@ -6,10 +6,11 @@ use std::time::UNIX_EPOCH;
 
 use bumpalo::Bump;
 
+use super::accepted::Draft;
 use super::chunk::{
     Bench, DeadLetter, Job, Passing, Step, Stopped, TooSlow, check_subject, match_schema, refused,
 };
-use super::{Draft, Dropped, Ending};
+use super::{Dropped, Ending};
 use crate::event::document::Pointer;
 use crate::event::splice::{SpliceError, json_remove, json_set};
 use crate::event::{Parser, Selected, Selector};

@@ -6,8 +6,9 @@ use std::time::SystemTime;
 
 use bumpalo::Bump;
 
+use super::accepted::Draft;
 use super::chunk::{Bench, Job, Passing, Step, Stopped};
-use super::{Draft, Ending, Shape, chunks, violation};
+use super::{Ending, Shape, chunks, violation};
 use crate::event::frame::{Framing, frame};
 use crate::event::{Headers, Limits, Parser};
 use crate::metrics::{Metrics, RouteMetrics};

@@ -10,8 +10,9 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
+use super::Shape;
+use super::accepted::Accepted;
 use super::rehearsal::{Fate, Rehearsal, Rehearsed, Scene};
-use super::{Accepted, Shape};
 use crate::event::frame::Framing;
 use crate::event::{Headers, Limits};
 use crate::kafka::sys::schedule_when_idle;

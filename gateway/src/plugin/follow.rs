@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use super::versions::{Stage, VersionError, Versions};
+use super::version::{Stage, VersionError};
+use super::versions::Versions;
 
 /// How often a file is looked at.
 const LOOK: Duration = Duration::from_secs(2);

@@ -11,7 +11,8 @@ use super::guest::{Guest, GuestError, Output, Overrun};
 use super::input::{Input, InputTooLarge};
 use super::load::StartError;
 use super::loaded::Plugin;
-use super::output::{self, OutputError, Verdicts};
+use super::output::{self, OutputError};
+use super::verdict::Verdicts;
 
 /// Why a call failed, and with it every event of the batch. Nothing of the call was published.
 #[derive(Debug, thiserror::Error)]

@@ -20,6 +20,8 @@ mod pace;
 mod shadow;
 mod tables;
 mod trusted;
+mod verdict;
+mod version;
 mod versions;
 
 use std::path::PathBuf;
@@ -33,11 +35,13 @@ pub use self::guest::Overrun;
 pub use self::instance::{CallError, Instance};
 pub use self::load::{Host, LoadError, StartError, Use, read_bounded};
 pub use self::loaded::Plugin;
-pub use self::output::{Op, OutputError, Verdict, Verdicts};
+pub use self::output::OutputError;
 pub use self::pace::{Lap, Pace};
 pub use self::shadow::{Difference, Report as ShadowReport, Shadow};
 pub use self::tables::{TableError, TableSettings, Tables};
-pub use self::versions::{Description as VersionDescription, Place, Stage, VersionError, Versions};
+pub use self::verdict::{Op, Verdict, Verdicts};
+pub use self::version::{Description as VersionDescription, Stage, VersionError};
+pub use self::versions::{Place, Versions};
 
 use crate::event::{Selected, Selector};
 

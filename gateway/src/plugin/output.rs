@@ -6,6 +6,7 @@ use std::str;
 use std::sync::Arc;
 
 use super::guest::Output;
+use super::verdict::{Op, Verdict, Verdicts};
 use crate::event::document::Pointer;
 
 /// Bit 31 of an opcode: the value is in the batch's arena.
@@ -23,64 +24,6 @@ const REASON_BYTES_MAX: usize = 256;
 /// An answer may be so many times as large as the batch, and so many bytes more.
 const GROWTH_MAX: usize = 4;
 const GROWTH_BYTES: usize = 64 << 10;
-
-/// What becomes of one event, by one plugin. Reasons are the plugin's words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict<'a> {
-    /// It goes on, with its ops applied.
-    Pass,
-    /// It is not to be stored.
-    Drop(&'a str),
-    /// The client is at fault.
-    Refuse(&'a str),
-    /// It is to be kept aside.
-    DeadLetter(&'a str),
-    /// The plugin could not judge it.
-    Failed(&'a str),
-}
-
-/// One change that a plugin asks for; texts are within their limits, names and pointers well-formed. The rare
-/// large part is boxed, so that the frequent ones stay small.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Op<'a> {
-    /// The partition key; the last one wins.
-    SetPartitionKey(&'a str),
-    /// A further key that finds the event.
-    AddLookupKey {
-        /// `[a-z0-9_-]`.
-        kind: &'a str,
-        /// The key.
-        key: &'a str,
-    },
-    /// A record header that is not the gateway's own.
-    SetHeader {
-        /// In lower case.
-        name: &'a str,
-        /// Visible text.
-        value: &'a str,
-    },
-    /// Takes a header away.
-    RemoveHeader {
-        /// In lower case.
-        name: &'a str,
-    },
-    /// Sets one place of the data; the value is text, and whether it is JSON shows when the result is parsed.
-    JsonSet {
-        /// Where.
-        pointer: Box<Pointer>,
-        /// JSON text.
-        value: &'a [u8],
-    },
-    /// Removes one place of the data.
-    JsonRemove {
-        /// Where.
-        pointer: Box<Pointer>,
-    },
-    /// Replaces the data.
-    ReplacePayload(&'a [u8]),
-    /// One of the topics that the route allows; the last one wins.
-    SetTopic(&'a Arc<str>),
-}
 
 /// What is wrong with an answer.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -160,36 +103,6 @@ pub(super) struct Rights {
     pub(super) enrich: bool,
     pub(super) topics: Vec<Arc<str>>,
     pub(super) ops_per_event_max: usize,
-}
-
-/// A checked answer: for each event of the call a verdict and its ops, in order.
-#[derive(Debug)]
-pub struct Verdicts<'a> {
-    /// Each with where its event's ops end.
-    verdicts: Vec<(Verdict<'a>, usize)>,
-    ops: Vec<Op<'a>>,
-}
-
-impl<'a> Verdicts<'a> {
-    /// How many events were judged.
-    pub fn len(&self) -> usize {
-        self.verdicts.len()
-    }
-
-    /// Whether there were none.
-    pub fn is_empty(&self) -> bool {
-        self.verdicts.is_empty()
-    }
-
-    /// Each event's verdict, and its ops if it passes.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (Verdict<'a>, &[Op<'a>])> {
-        let mut start = 0;
-        self.verdicts.iter().map(move |(verdict, end)| {
-            let ops = &self.ops[start..*end];
-            start = *end;
-            (*verdict, ops)
-        })
-    }
 }
 
 /// Checks an answer for a batch of `events` over `batch_arena`.

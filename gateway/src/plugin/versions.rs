@@ -5,15 +5,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
 
 use arc_swap::{ArcSwap, Guard};
 
 use super::chain::Chains;
-use super::load::{Host, LoadError, StartError, Use};
+use super::load::{Host, StartError, Use};
 use super::loaded::Plugin;
-use super::shadow::{Report, Shadow};
-use crate::problem::Code;
+use super::shadow::Shadow;
+use super::version::{Description, Stage, VersionError, now_s};
 
 /// Versions of one plugin that are kept, the one in force among them.
 const KEPT_MAX: usize = 8;
@@ -41,91 +40,6 @@ impl Place {
     pub fn usage(&self) -> Use<'_> {
         Use { name: &self.plugin, config_json: &self.config_json, topics_allowed: &self.topics_allowed }
     }
-}
-
-/// Why another version is not in force.
-#[derive(Debug, thiserror::Error)]
-pub enum VersionError {
-    /// No route uses a plugin of this name.
-    #[error("no route uses a plugin `{0}`")]
-    UnknownPlugin(String),
-    /// It was never loaded, or too long ago.
-    #[error("there is no version {digest} of `{plugin}`; `GET /admin/v1/plugins` lists them")]
-    UnknownVersion {
-        /// The plugin.
-        plugin: String,
-        /// What was asked for.
-        digest: String,
-    },
-    /// Nothing to go back to.
-    #[error("`{0}` has no earlier version to go back to")]
-    NoEarlier(String),
-    /// It would move events to other partitions.
-    #[error(
-        "`{0}` sets partition keys: another version may move events to other partitions, and break the order of a key \
-         where it does; let it run in the shadow for 1000 events and look at its report, or ask for it with \
-         `allow_key_changes`"
-    )]
-    Keys(String),
-    /// Its file cannot be read.
-    #[error(transparent)]
-    Read(#[from] LoadError),
-    /// It cannot be loaded for one of its places.
-    #[error("route {route}: {error}")]
-    Load {
-        /// Which route.
-        route: Arc<str>,
-        /// Why.
-        error: LoadError,
-    },
-}
-
-impl VersionError {
-    /// What the operator is told.
-    pub fn code(&self) -> Code {
-        match self {
-            VersionError::UnknownPlugin(_) => Code::UnknownPlugin,
-            VersionError::UnknownVersion { .. } | VersionError::NoEarlier(_) => Code::UnknownVersion,
-            VersionError::Keys(_) => Code::KeyChange,
-            VersionError::Read(_) | VersionError::Load { .. } => Code::PluginUnusable,
-        }
-    }
-}
-
-/// Where a version is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Stage {
-    /// Loaded and healthy; no event has met it.
-    Staged,
-    /// In force.
-    Active,
-    /// Was in force.
-    Retired,
-    /// Was in force, and failed on most of its events.
-    Quarantined,
-}
-
-/// A version as an operator sees it.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct Description {
-    /// SHA-256 of its file, in hex.
-    pub digest: Arc<str>,
-    /// Its own name.
-    pub name: Arc<str>,
-    /// Its version.
-    pub version: Arc<str>,
-    /// Where it is in its life.
-    pub stage: Stage,
-    /// When it came to that, in seconds since 1970.
-    pub since_s: u64,
-    /// Whether it sets partition keys.
-    pub sets_keys: bool,
-    /// Whether a route does not ask it now, for having failed on most of its events.
-    pub in_quarantine: bool,
-    /// What its run in the shadow found, if it had one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub shadow: Option<Report>,
 }
 
 #[derive(Debug)]
@@ -419,13 +333,6 @@ impl Version {
     }
 }
 
-impl Description {
-    fn enter(&mut self, stage: Stage) {
-        self.stage = stage;
-        self.since_s = now_s();
-    }
-}
-
 /// The one that is missed least: the oldest that nobody would go back to.
 fn dispensable(versions: &[Version]) -> Option<usize> {
     let at = |wanted: &[Stage]| versions.iter().position(|known| wanted.contains(&known.description.stage));
@@ -437,8 +344,4 @@ fn versions_of<'k>(
     plugin: &str,
 ) -> Result<&'k mut Vec<Version>, VersionError> {
     known.get_mut(plugin).ok_or_else(|| VersionError::UnknownPlugin(plugin.to_owned()))
-}
-
-fn now_s() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
