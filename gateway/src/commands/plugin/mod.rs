@@ -1,6 +1,6 @@
 //! `weir plugin …`: what plugin authors do before a gateway sees their plugin, with its own engine and limits.
 //!
-//! Asks no service and reads no gateway's config. A language's part is one row of [`language`].
+//! Asks no service and reads no gateway's config. A language's part is one row of `language`.
 
 mod answer;
 mod bench;
