@@ -8,7 +8,7 @@ GUESTS := -p entity-key -p geo -p redact -p field-key -p payload-key -p rogue
 .PHONY: help dev test check bench bench-plugins chaos-plugins build plugins toolchain services
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 22
 
 dev: build plugins ## build all and run `weir dev` (more flags in ARGS=)
 	exec $(TARGET)/release/weir dev $(ARGS)
@@ -29,13 +29,11 @@ bench: plugins services ## measure the gateway beside the textbook one, results 
 
 bench-plugins: plugins services ## what a plugin call costs, and what events cost that break one down; in target/plugins
 	cargo build --release --workspace --bins
-	$(TARGET)/release/plugins cost
-	$(TARGET)/release/plugins storm
+	$(TARGET)/release/plugins cost; cost=$$?; $(TARGET)/release/plugins storm && exit $$cost
 
 chaos-plugins: plugins services ## every rogue guest beside good traffic, and 1 000 reloads under load; in target/plugins
 	cargo build --release --workspace --bins
-	$(TARGET)/release/plugins rogues
-	$(TARGET)/release/plugins reloads
+	$(TARGET)/release/plugins rogues; rogues=$$?; $(TARGET)/release/plugins reloads && exit $$rogues
 
 build: toolchain ## the gateway, in release mode
 	cargo build --release -p weir
