@@ -105,25 +105,15 @@ async fn add(
 }
 
 async fn activate(State(shared): State<Arc<Shared>>, Path(plugin): Path<String>, body: Bytes) -> Response {
-    let choice: Choice = match read(&body) {
-        Ok(choice) => choice,
-        Err(problem) => return reply::problem(&problem),
-    };
-    off_the_runtime(StatusCode::OK, move || {
-        shared.plugins.activate(&plugin, bare(&choice.digest), choice.allow_key_changes)
+    with_choice(&body, move |Choice { digest, allow_key_changes }| {
+        shared.plugins.activate(&plugin, bare(&digest), allow_key_changes)
     })
     .await
 }
 
 async fn shadow(State(shared): State<Arc<Shared>>, Path(plugin): Path<String>, body: Bytes) -> Response {
-    let choice: InShadow = match read(&body) {
-        Ok(choice) => choice,
-        Err(problem) => return reply::problem(&problem),
-    };
-    off_the_runtime(StatusCode::OK, move || {
-        shared.plugins.shadow(&plugin, bare(&choice.digest), choice.every)
-    })
-    .await
+    with_choice(&body, move |InShadow { digest, every }| shared.plugins.shadow(&plugin, bare(&digest), every))
+        .await
 }
 
 async fn end_shadow(State(shared): State<Arc<Shared>>, Path(plugin): Path<String>) -> Response {
@@ -133,9 +123,18 @@ async fn end_shadow(State(shared): State<Arc<Shared>>, Path(plugin): Path<String
     }
 }
 
-fn read<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    let bad = |error| Problem::new(Code::InvalidJson, format!("send {{\"digest\": \"…\"}}: {error}"));
-    serde_json::from_slice(body).map_err(bad)
+/// Does what a body of JSON asks for.
+async fn with_choice<T: serde::de::DeserializeOwned + Send + 'static>(
+    body: &[u8],
+    work: impl FnOnce(T) -> Result<VersionDescription, VersionError> + Send + 'static,
+) -> Response {
+    match serde_json::from_slice(body) {
+        Ok(choice) => off_the_runtime(StatusCode::OK, move || work(choice)).await,
+        Err(error) => {
+            let detail = format!("send {{\"digest\": \"…\"}}: {error}");
+            reply::problem(&Problem::new(Code::InvalidJson, detail))
+        }
+    }
 }
 
 /// A digest without its algorithm.

@@ -12,7 +12,7 @@ use super::{Ending, Shape, chunks, violation};
 use crate::event::frame::{Framing, frame};
 use crate::event::{Headers, Limits, Parser};
 use crate::metrics::{Metrics, RouteMetrics};
-use crate::plugin::{Chains, WorkerChains};
+use crate::plugin::Chains;
 use crate::problem::{Code, Problem};
 use crate::route::{Reason, Record, Route};
 use crate::schema::Registry;
@@ -81,11 +81,6 @@ impl Rehearsal {
         let metrics = Metrics::new().map_err(|error| Problem::new(Code::Internal, error.to_string()))?;
         let metrics = metrics.route(route);
         Ok(Rehearsal { bench: Bench::aside(limits, chains, Arc::clone(route)), limits, metrics })
-    }
-
-    /// The plugin chains that it rehearses with.
-    pub fn chains(&mut self) -> &mut WorkerChains {
-        &mut self.bench.chains
     }
 
     /// What would become of a request's events, in order. An error is of the request as a whole.
