@@ -46,7 +46,7 @@ impl Kafka {
 }
 
 /// Runs `config` on a Kafka of its own until a signal.
-pub fn run(kafka: &Kafka, mut config: Config) -> Result<(), ServeError> {
+pub fn run(kafka: &Kafka, config: &Config) -> Result<(), ServeError> {
     for route in &config.routes {
         for topic in route.topics() {
             let created = kafka.0.create_topic(&topic, route.topic_settings.partitions, 1);
@@ -54,13 +54,12 @@ pub fn run(kafka: &Kafka, mut config: Config) -> Result<(), ServeError> {
         }
     }
     let bootstrap = kafka.0.bootstrap_servers();
-    config.valkey = None;
     let read_model = ReadModel { store: Arc::new(Memory::new()), mode: Mode::Manual };
     let welcome = {
         let routes = config.routes.iter().map(|route| route.name.clone()).collect::<Vec<_>>();
         move |addresses| welcome(addresses, &bootstrap, &routes)
     };
-    serve::run(&config, Some(read_model), welcome)
+    serve::run(config, Some(read_model), welcome)
 }
 
 /// An order as the example's schema wants it.

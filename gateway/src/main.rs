@@ -44,7 +44,7 @@ fn dev(args: DevArgs) -> Result<ExitCode, Failure> {
         config.listen = args.listen;
         config.admin = args.admin;
     })?;
-    weir::dev::run(&kafka, config).map_err(failure)?;
+    weir::dev::run(&kafka, &config).map_err(failure)?;
     Ok(ExitCode::SUCCESS)
 }
 

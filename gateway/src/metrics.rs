@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use prometheus::{
-    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
-    Registry, TextEncoder,
+    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
 };
 
 use crate::problem::{Code, Outcome};
@@ -20,6 +20,7 @@ pub struct Metrics {
     stage_seconds: HistogramVec,
     answers: Arc<Answers>,
     recent: IntCounterVec,
+    aside: IntGaugeVec,
     /// Bytes of events in the house, of the limit `in_flight_bytes_max`.
     pub in_flight_bytes: IntGauge,
     /// Open connections of the ingest listener.
@@ -83,6 +84,12 @@ impl Metrics {
         .buckets(SECONDS_BUCKETS.to_vec());
         let stage_seconds = HistogramVec::new(seconds, &["route", "stage"])?;
         registry.register(Box::new(stage_seconds.clone()))?;
+        let aside = Opts::new(
+            "weir_route_aside",
+            "1 while a route's plugins run on a thread of their own, for being slow.",
+        );
+        let aside = IntGaugeVec::new(aside, &["route"])?;
+        registry.register(Box::new(aside.clone()))?;
         Ok(Metrics {
             events_in: counter("weir_events_in_total", "Events framed, by route.", &["route"])?,
             events_out: counter(
@@ -102,6 +109,7 @@ impl Metrics {
             in_flight_bytes: gauge("weir_in_flight_bytes", "Bytes of events in the house, copies counted.")?,
             connections: gauge("weir_connections", "Open connections of the ingest listener.")?,
             stage_seconds,
+            aside,
             registry,
         })
     }
@@ -138,6 +146,11 @@ impl Metrics {
             let counter = self.recent.with_label_values(&[what]);
             counter.inc_by(count.saturating_sub(counter.get()));
         }
+    }
+
+    /// Whether a route's plugins run aside; `route` must come from the config.
+    pub fn route_aside(&self, route: &str, aside: bool) {
+        self.aside.with_label_values(&[route]).set(aside.into());
     }
 
     /// The text format that scrapers read.

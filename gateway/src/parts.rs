@@ -13,9 +13,10 @@ use crate::event::{Limits, Rules, TypeRule};
 use crate::kafka::producers::Producers;
 use crate::metrics::Metrics;
 use crate::pipeline::{Lanes, Shadows, Shared};
-use crate::plugin::{self, Compiler, Counters, Host, Place, Plugin, Tables, Versions};
+use crate::plugin::{self, Compiler, Counters, Host, Place, Plugin, ReadHash, Tables, Versions};
 use crate::route::{Match, Route, Routes, dead_letter_topic};
 use crate::schema::{self, Registry, Schemas};
+use crate::valkey;
 
 /// What the config says cannot be made. Says which part, and why.
 #[derive(Debug, thiserror::Error)]
@@ -101,7 +102,7 @@ pub fn versions(config: &Config, metrics: &Metrics) -> Result<Versions, Unusable
     if places.is_empty() {
         return Ok(Versions::none());
     }
-    let host = plugin_host(config, metrics).map_err(Unusable)?;
+    let host = plugin_host(config, metrics, read_hash(config)).map_err(Unusable)?;
     let loaded = Versions::load(host, places, plugin_paths(config));
     loaded.map_err(|error| Unusable(format!("plugins: {error}")))
 }
@@ -128,12 +129,21 @@ fn places(route: &RouteSettings) -> Result<Vec<Place>, Unusable> {
     route.plugins.iter().enumerate().map(place).collect()
 }
 
-/// The host of all plugins of this process.
-pub fn plugin_host(config: &Config, metrics: &Metrics) -> Result<Host, String> {
+/// How tables that are hashes are read; absent without a Valkey. The password is looked up anew each time.
+pub fn read_hash(config: &Config) -> Option<ReadHash> {
+    let valkey = config.valkey.clone()?;
+    Some(Arc::new(move |hash, bytes_max| {
+        let settings = valkey.reveal().map_err(|error| error.to_string())?;
+        valkey::read_hash(&settings, hash, bytes_max).map_err(|error| error.to_string())
+    }))
+}
+
+/// The host of all plugins of this process. Without `read_hash`, tables that are hashes stay absent.
+pub fn plugin_host(config: &Config, metrics: &Metrics, read_hash: Option<ReadHash>) -> Result<Host, String> {
     let compiler = Compiler::own_binary().map_err(|error| error.to_string())?;
     let counters = Counters::new(metrics.registry()).map_err(|error| error.to_string())?;
-    let tables = Arc::new(Tables::load(&config.tables).map_err(|error| error.to_string())?);
-    tables.follow().map_err(|error| error.to_string())?;
+    let tables = Arc::new(Tables::load(&config.tables, read_hash).map_err(|error| error.to_string())?);
+    tables.follow(counters.clone()).map_err(|error| error.to_string())?;
     let settings = plugin::Settings {
         cache: config.plugin_cache.clone(),
         spares: config.worker_count(),

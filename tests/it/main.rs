@@ -12,6 +12,7 @@ mod harness;
 mod ingest;
 mod layers;
 mod operating;
+mod plugin_running;
 mod plugin_tools;
 mod plugins;
 mod recent;

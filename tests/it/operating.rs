@@ -184,7 +184,11 @@ async fn weir_dev_answers_what_it_prints() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_runbook_names_every_metric() {
-    let route = orders().await;
+    let mut route = orders().await;
+    let folder = tempfile::tempdir().unwrap();
+    let table = folder.path().join("t.json");
+    std::fs::write(&table, "{}").unwrap();
+    route.config.insert_str(0, &format!("tables: {{t: {{path: \"{}\"}}}}\n", table.display()));
     let client = route.start().await;
     assert_eq!(client.event(order(1)).await.status, 201);
     let text = client.http.get(client.weir.admin_url("/metrics")).send().await.unwrap().text().await.unwrap();

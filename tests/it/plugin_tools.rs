@@ -217,6 +217,49 @@ fn an_event_that_breaks_a_plugin_down_is_named_and_its_neighbours_are_not() {
 }
 
 #[test]
+fn events_made_up_from_a_schema_find_what_breaks_a_plugin_and_what_is_not_pure() {
+    let (folder, rogue) = (TempDir::new().unwrap(), inputs::plugin("rogue"));
+    fs::create_dir_all(folder.path().join("schemas/sins")).unwrap();
+    let schema =
+        r#"{"type": "object", "properties": {"sin": {"enum": ["yes", "more"]}, "n": {"type": "integer"}}}"#;
+    fs::write(folder.path().join("schemas/sins/1.json"), schema).unwrap();
+    let check = |sin: &str, more: &[&str]| {
+        let config = format!(r#"{{"sin": "{sin}"}}"#);
+        let given = ["check", path(&rogue), "--schema", "schemas/sins/1.json", "-c", &config, "-o", "json"];
+        plugin(folder.path(), &[&given[..], more].concat())
+    };
+    let clean = check("none", &[]);
+    let found = json(&clean);
+    assert_eq!((clean.status.code(), &found["events"]), (Some(0), &1000.into()), "{found}");
+    assert!(found["memory_bytes"][0].as_u64().unwrap() > 0, "{found}");
+
+    for (sin, what) in [("panic", "trap"), ("remember", "impure")] {
+        let checked = check(sin, &["--count", "40"]);
+        assert_eq!(checked.status.code(), Some(1));
+        let complaints = json(&checked)["complaints"].as_array().unwrap().clone();
+        assert!((1..40).contains(&complaints.len()), "some events sin and some do not: {complaints:?}");
+        for complaint in &complaints {
+            assert_eq!(complaint["what"], what, "{complaint}");
+            assert!(complaint["data"].as_str().unwrap().contains("sin"), "{complaint}");
+        }
+        let again = json(&check(sin, &["--count", "40"]));
+        assert_eq!(again["complaints"].as_array().unwrap().len(), complaints.len(), "the same seed");
+    }
+    let hoarded = json(&check("hoard", &["--count", "20"]))["memory_bytes"].clone();
+    assert!(hoarded[1].as_u64().unwrap() > hoarded[0].as_u64().unwrap() + (4 << 20), "{hoarded}");
+
+    let orders = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas/orders.created/1.json");
+    let keys = inputs::plugin("entity_key");
+    let config = r#"{"keys": [{"kind": "user", "pointer": "/customer/user_id"}]}"#;
+    let real = plugin(folder.path(), &["check", path(&keys), "--schema", path(&orders), "-c", config]);
+    expect(&real, 0, &["1000 events, 0 complaints"]);
+    fs::write(folder.path().join("loose.json"), schema).unwrap();
+    let loose = plugin(folder.path(), &["check", path(&keys), "--schema", "loose.json", "-c", config]);
+    expect(&loose, 64, &["<subject>/<version>.json"]);
+    expect(&plugin(folder.path(), &["check", path(&rogue)]), 2, &["--schema <FILE>"]);
+}
+
+#[test]
 fn the_doctor_finds_what_this_very_suite_was_built_with() {
     let folder = TempDir::new().unwrap();
     expect(&plugin(folder.path(), &["doctor"]), 0, &["✓ cargo: cargo 1.", "✓ wasm32-unknown-unknown"]);

@@ -53,14 +53,14 @@ fn a_compiler_that_wants_too_much_is_stopped() {
 }
 
 /// A gateway whose one route has a plugin that commits this sin when an event asks for it.
-async fn rogue(sin: &str, more: &str) -> Client {
+pub(crate) async fn rogue(sin: &str, more: &str) -> Client {
     let lines =
         format!("    key: data:/user\n    plugins: [{{plugin: rogue, config: {{sin: {sin}}}}}]\n{more}");
     let schemas = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas");
     route(3, &schemas, &lines).await.start().await
 }
 
-fn event(number: usize, sinful: bool) -> Value {
+pub(crate) fn event(number: usize, sinful: bool) -> Value {
     let mut event = json!({"n": number, "user": format!("u-{}", number % 5)});
     if sinful {
         event["sin"] = "yes".into();
@@ -152,36 +152,9 @@ async fn the_route_says_what_becomes_of_an_event_that_a_plugin_failed_on() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_enricher_looks_into_a_table_that_is_swapped_while_it_runs() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let table = folder.path().join("regions.json");
-    std::fs::write(&table, r#"{"CZ": "eu"}"#).expect("is written");
-    let lines = "    plugins: [{plugin: geo, config: {table: regions, pointer: /country, header: x-region}}]";
-    let mut route = route(1, &Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas"), lines).await;
-    route.config.insert_str(0, &format!("tables: {{regions: {{path: \"{}\"}}}}\n", table.display()));
-    let client = route.start().await;
-    let region = async || {
-        let answer = client.event(r#"{"country": "CZ"}"#).await;
-        assert_eq!(answer.status, 201, "{}", answer.body);
-        let records = shared_kafka().await.records(&client.route).await;
-        let headers = records.last().unwrap().headers().unwrap();
-        let found = headers.iter().find(|header| header.key == "x-region")?;
-        Some(String::from_utf8(found.value.unwrap().to_vec()).unwrap())
-    };
-    assert_eq!(region().await.as_deref(), Some("eu"));
-    std::fs::write(&table, r#"{"CZ": "central"}"#).expect("is written");
-    until("the new table is in use", Duration::from_secs(10), async || {
-        (region().await.as_deref() == Some("central")).then_some(())
-    })
-    .await;
-    std::fs::write(&table, r#"{"DE": "eu"}"#).expect("is written");
-    until("the row is gone", Duration::from_secs(10), async || region().await.is_none().then_some(())).await;
-}
-
 impl Client {
     /// Asks the admin listener.
-    async fn admin(&self, path: &str, body: Vec<u8>) -> (u16, Value) {
+    pub(crate) async fn admin(&self, path: &str, body: Vec<u8>) -> (u16, Value) {
         let url = self.weir.admin_url(&format!("/admin/v1/plugins/{path}"));
         let response = self.http.post(url).body(body).send().await.unwrap();
         let status = response.status().as_u16();
@@ -189,7 +162,7 @@ impl Client {
     }
 
     /// The digests of a plugin's versions, the newest last.
-    async fn versions(&self, plugin: &str) -> Vec<String> {
+    pub(crate) async fn versions(&self, plugin: &str) -> Vec<String> {
         let text = self.http.get(self.weir.admin_url("/admin/v1/plugins")).send().await.unwrap();
         let list: Value = serde_json::from_slice(&text.bytes().await.unwrap()).unwrap();
         let versions = list["plugins"][plugin].as_array().unwrap();

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::config::route_settings::RouteSettings;
 use crate::metrics::Metrics;
 use crate::parts;
-use crate::plugin::{Host, Plugin};
+use crate::plugin::{Host, Plugin, TABLE_BYTES_MAX};
 use crate::route::AfterPlugins;
 use crate::schema::{self, Registry};
 use crate::valkey::Valkey;
@@ -95,7 +95,8 @@ fn plugins(config: &Config, checks: &mut Checks) {
 
 fn host(config: &Config) -> Result<Host, String> {
     let metrics = Metrics::new().map_err(|error| error.to_string())?;
-    parts::plugin_host(config, &metrics)
+    // Whether hashes can be read is the environment's part.
+    parts::plugin_host(config, &metrics, None)
 }
 
 /// A plugin by its own name and version.
@@ -107,6 +108,20 @@ fn name(plugin: &Plugin) -> String {
 async fn environment(config: &Config, checks: &mut Checks) {
     topics::look(config, false, checks).await;
     valkey(config, checks).await;
+    tables(config, checks);
+}
+
+/// Whether every table that is a hash can be read.
+fn tables(config: &Config, checks: &mut Checks) {
+    let Some(read_hash) = parts::read_hash(config) else { return };
+    for (name, table) in &config.tables {
+        let Some(hash) = &table.valkey_hash else { continue };
+        let what = format!("table {name}");
+        match read_hash(hash, TABLE_BYTES_MAX) {
+            Ok(rows) => checks.add(what, Verdict::Good, count(rows.len(), "row")),
+            Err(why) => checks.add(what, Verdict::Unavailable, format!("the Valkey hash `{hash}`: {why}")),
+        }
+    }
 }
 
 async fn valkey(config: &Config, checks: &mut Checks) {

@@ -175,7 +175,7 @@ impl Config {
             valkey.anchor(folder);
         }
         let plugins = self.plugins.values_mut().map(|plugin| &mut plugin.path);
-        let tables = self.tables.values_mut().map(|table| &mut table.path);
+        let tables = self.tables.values_mut().filter_map(|table| table.path.as_mut());
         for path in plugins.chain(tables).chain(self.schemas.as_mut()).chain([&mut self.plugin_cache]) {
             *path = folder.join(&*path);
         }

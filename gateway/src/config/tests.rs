@@ -83,6 +83,18 @@ fn a_wrong_type_is_shown_without_its_text() {
 }
 
 #[test]
+fn a_table_is_a_file_or_a_hash_in_the_valkey_that_is_there() {
+    let tables = |tables: &str| GOOD.replace("routes:", &format!("tables: {{t: {tables}}}\nroutes:"));
+    for neither_or_both in ["{}", "{path: t.json, valkey_hash: t}"] {
+        shows(&tables(neither_or_both), &["the table `t` has to be a file or a Valkey hash", "weir.yaml:"]);
+    }
+    shows(&tables("{valkey_hash: t}"), &["no Valkey is configured", "help: add a section `valkey`"]);
+    shows(&tables("{valkey_hsh: t}"), &["did you mean `valkey_hash`?"]);
+    let with_valkey = tables("{valkey_hash: t}").replace("routes:", "valkey: {nodes: ['a:1']}\nroutes:");
+    assert!(read_with(&with_valkey, &[]).is_ok());
+}
+
+#[test]
 fn a_literal_secret_is_refused_and_never_repeated() {
     for text in [
         GOOD.replace("routes:", "  sasl: {mechanism: plain, username: u, password: hunter2}\nroutes:"),

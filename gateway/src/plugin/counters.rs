@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
+};
 
 /// The longest name of a plugin's own counter.
 const NAME_BYTES_MAX: usize = 64;
@@ -23,6 +25,9 @@ pub struct Counters {
     discarded: IntCounterVec,
     own_counters: IntCounterVec,
     own_histograms: HistogramVec,
+    retired: IntCounterVec,
+    table_rows: IntGaugeVec,
+    table_failures: IntCounterVec,
 }
 
 impl Counters {
@@ -38,6 +43,9 @@ impl Counters {
         );
         let own_histograms = HistogramVec::new(own, &["plugin", "name"])?;
         registry.register(Box::new(own_histograms.clone()))?;
+        let rows = Opts::new("weir_table_rows", "Rows of a table that plugins look into.");
+        let table_rows = IntGaugeVec::new(rows, &["table"])?;
+        registry.register(Box::new(table_rows.clone()))?;
         Ok(Counters {
             plugins: Arc::default(),
             events: counter(
@@ -61,7 +69,24 @@ impl Counters {
                 &["plugin", "name"],
             )?,
             own_histograms,
+            retired: counter(
+                "weir_plugin_instances_retired_total",
+                "Instances that another took the place of, by plugin and what they had too much of.",
+                &["plugin", "reason"],
+            )?,
+            table_rows,
+            table_failures: counter(
+                "weir_table_read_failures_total",
+                "Looks at a table's file or hash that failed; its rows stay as they were.",
+                &["table"],
+            )?,
         })
+    }
+
+    /// A table was looked at: it has so many rows, and they are as its origin's, or could not be read.
+    pub(super) fn looked_at(&self, table: &str, rows: usize, well: bool) {
+        self.table_rows.with_label_values(&[table]).set(i64::try_from(rows).unwrap_or(i64::MAX));
+        self.table_failures.with_label_values(&[table]).inc_by(u64::from(!well));
     }
 
     /// The handles of one plugin; `name` must come from the config.
@@ -79,11 +104,16 @@ impl Counters {
     fn handles(&self, name: &str, names_max: usize) -> Arc<PluginCounters> {
         let ending = |ending: &str| self.calls.with_label_values(&[name, ending]);
         let discarded = |what: &str| self.discarded.with_label_values(&[name, what]);
+        // From the first scrape on, so that a rate can be told when one comes.
+        for reason in ["calls", "memory", "age"] {
+            self.retired.with_label_values(&[name, reason]);
+        }
         Arc::new(PluginCounters {
             plugin: name.to_owned(),
             calls: self.calls.clone(),
             own_counters: self.own_counters.clone(),
             own_histograms: self.own_histograms.clone(),
+            retired: self.retired.clone(),
             names_max,
             names: Mutex::default(),
             last_line: Mutex::default(),
@@ -103,6 +133,7 @@ pub(super) struct PluginCounters {
     calls: IntCounterVec,
     own_counters: IntCounterVec,
     own_histograms: HistogramVec,
+    retired: IntCounterVec,
     names_max: usize,
     names: Mutex<HashMap<(bool, String), Own>>,
     /// When a line about it was last logged.
@@ -148,6 +179,11 @@ impl PluginCounters {
         self.calls.with_label_values(&[&self.plugin, ending]).inc();
     }
 
+    /// Another took an instance's place; `reason` is one of a fixed set.
+    pub(super) fn retired(&self, reason: &str) {
+        self.retired.with_label_values(&[&self.plugin, reason]).inc();
+    }
+
     /// A metric by a name that the plugin chose; `None` if the name is bad or one too many.
     pub(super) fn own(&self, is_counter: bool, name: &str) -> Option<Own> {
         let labels = [&self.plugin, name];
@@ -175,4 +211,19 @@ fn is_metric_name(name: &str) -> bool {
     name.len() <= NAME_BYTES_MAX
         && name.bytes().next().is_some_and(lower)
         && name.bytes().all(|byte| lower(byte) || byte.is_ascii_digit() || byte == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_lines_a_second_and_no_more() {
+        let counters = Counters::new(&Registry::new()).expect("registers").plugin("chatty", 32);
+        let written = |lines| (0..lines).filter(|_| counters.may_write(3)).count();
+        assert_eq!(written(10), 3);
+        let second_ago = Instant::now().checked_sub(LINE_PAUSE).expect("the machine is up for a second");
+        counters.lines.lock().expect("no panic").0 = second_ago;
+        assert_eq!(written(10), 3);
+    }
 }

@@ -198,14 +198,23 @@ impl Guest {
         self.exports.weir_plugin_processor().call_process(&mut self.store, batch)
     }
 
-    /// Whether a new one is to take its place, for its age, its calls, or the memory that it gathered.
-    pub(super) fn is_worn(&self, settings: &Settings) -> bool {
+    /// What it has too much of, if a new one is to take its place: `calls`, `memory` or `age`.
+    pub(super) fn worn_by(&self, settings: &Settings) -> Option<&'static str> {
+        if self.calls >= settings.instance_calls_max {
+            return Some("calls");
+        }
+        let gathered = self.memory_bytes() - self.memory_bytes_at_start;
+        if 2 * gathered > settings.memory_bytes_max - self.memory_bytes_at_start {
+            return Some("memory");
+        }
         // Looking at the clock costs as much as a small call does.
         let old = || self.started.elapsed() > Duration::from_secs(settings.instance_age_s_max);
-        self.calls >= settings.instance_calls_max
-            || 2 * (self.store.data().memory_bytes - self.memory_bytes_at_start)
-                > settings.memory_bytes_max - self.memory_bytes_at_start
-            || self.calls.is_multiple_of(AGE_LOOKED_AT) && old()
+        (self.calls.is_multiple_of(AGE_LOOKED_AT) && old()).then_some("age")
+    }
+
+    /// Linear memory, all memories together.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.store.data().memory_bytes
     }
 
     /// What the guest said since this was last asked.

@@ -199,6 +199,8 @@ impl lookup::Host for State {
     ) -> Result<lookup::Hits, lookup::Error> {
         let table = usize::try_from(table).ok().and_then(|id| self.opened.get(id));
         let rows = table.ok_or_else(|| no("a table that was not opened"))?.rows();
+        let rows =
+            rows.ok_or_else(|| lookup::Error { retryable: true, ..no("the table is not there yet") })?;
         let (keys, rest) = spans.as_chunks::<2>();
         if !rest.is_empty() {
             return Err(no("the spans are not pairs"));

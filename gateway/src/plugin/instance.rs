@@ -78,13 +78,15 @@ pub struct Instance {
     guest: Option<Guest>,
     input: Input,
     output: Output,
+    /// What the last one that was retired held.
+    retired_bytes: usize,
 }
 
 impl Instance {
     /// An instance that starts with its first call, or when it is warmed.
     pub fn new(plugin: Arc<Plugin>) -> Self {
         let output = Output { arena: Vec::new(), actions: Vec::new(), ops: Vec::new() };
-        Instance { plugin, guest: None, input: Input::default(), output }
+        Instance { plugin, guest: None, input: Input::default(), output, retired_bytes: 0 }
     }
 
     /// Starts it before its first call.
@@ -119,6 +121,11 @@ impl Instance {
             Ok(_) => {
                 plugin.counters().ended_well.inc();
                 self.guest.iter_mut().for_each(|guest| guest.said().publish());
+                let worn_by = self.guest.as_ref().and_then(|guest| guest.worn_by(plugin.settings()));
+                if let Some(reason) = worn_by {
+                    plugin.counters().retired(reason);
+                    self.retired_bytes = self.guest.take().map_or(0, |guest| guest.memory_bytes());
+                }
             }
             Err(error) => {
                 plugin.counters().ended(error.ending());
@@ -136,6 +143,11 @@ impl Instance {
         (self.input.bytes(), arena.len() + actions.len() + 4 * ops.len())
     }
 
+    /// The linear memory that it holds; if it has just been retired, what it held.
+    pub fn memory_bytes(&self) -> usize {
+        self.guest.as_ref().map_or(self.retired_bytes, Guest::memory_bytes)
+    }
+
     fn run<S: Source + ?Sized>(&mut self, source: &S) -> Result<(), CallError> {
         self.input.fill(source, self.plugin.fields(), self.plugin.needs_payload())?;
         let mut guest = match self.guest.take() {
@@ -145,7 +157,7 @@ impl Instance {
         match guest.process(self.input.batch(), self.plugin.settings().deadline()) {
             Ok(Ok(output)) => {
                 self.output = output;
-                self.guest = Some(guest).filter(|guest| !guest.is_worn(self.plugin.settings()));
+                self.guest = Some(guest);
                 Ok(())
             }
             Ok(Err(error)) => {

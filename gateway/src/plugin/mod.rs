@@ -38,7 +38,7 @@ pub use self::loaded::Plugin;
 pub use self::output::OutputError;
 pub use self::pace::{Lap, Pace};
 pub use self::shadow::{Difference, Report as ShadowReport, Shadow};
-pub use self::tables::{TableError, TableSettings, Tables};
+pub use self::tables::{ReadHash, Rows, TABLE_BYTES_MAX, TableError, TableSettings, Tables};
 pub use self::verdict::{Op, Verdict, Verdicts};
 pub use self::version::{Description as VersionDescription, Stage, VersionError};
 pub use self::versions::{Place, Versions};

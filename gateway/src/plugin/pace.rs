@@ -153,4 +153,17 @@ mod tests {
         }
         assert!(!pace.is_aside());
     }
+
+    #[test]
+    fn a_minute_after_the_last_long_chunk_the_workers_take_it_back() {
+        let pace = Pace::default();
+        assert!(pace.begin(false).overran());
+        assert!(pace.is_aside() && pace.has_overrun());
+        for until in [&pace.aside_until_ms, &pace.overran_until_ms] {
+            assert!(until.load(Ordering::Relaxed) > now_ms() + 59_000);
+            until.store(now_ms(), Ordering::Relaxed);
+        }
+        assert!(!pace.is_aside() && !pace.has_overrun());
+        assert!(!pace.took(2 * LONG, Some(2 * LONG)), "one alone does not put it aside again");
+    }
 }

@@ -273,6 +273,11 @@ impl Versions {
         self.known().iter().map(|(name, versions)| (Arc::clone(name), describe(versions))).collect()
     }
 
+    /// The tables that could not be read yet.
+    pub fn tables_absent(&self) -> Vec<&str> {
+        self.host.as_ref().map(|host| host.tables.absent()).unwrap_or_default()
+    }
+
     /// The routes whose plugins run on a thread of their own now, for being slow.
     pub fn aside(&self) -> Vec<Arc<str>> {
         self.generation().aside()

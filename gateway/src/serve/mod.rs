@@ -210,7 +210,10 @@ fn admin_router(
     let ready: admin::Reasons = Arc::new({
         let (shared, stopping) = (Arc::clone(shared), Arc::clone(stopping));
         move || {
+            let absent = shared.plugins.tables_absent().join(", ");
+            let tables = format!("tables could not be read yet: {absent}");
             let reasons = [
+                (!absent.is_empty(), tables.as_str()),
                 (stopping.load(Ordering::Acquire), "stopping"),
                 (!shared.producers.ready(), "Kafka has not described every topic of the routes"),
                 (warm.as_ref().is_some_and(|warm| !*warm.borrow()), "the read model is not warm yet"),
@@ -220,7 +223,12 @@ fn admin_router(
     });
     let gauges: admin::Gauges = Arc::new({
         let (metrics, workers, budget) = (Arc::clone(metrics), Arc::clone(workers), Arc::clone(budget));
+        let shared = Arc::clone(shared);
         move || {
+            let aside = shared.plugins.aside();
+            for route in shared.routes.iter() {
+                metrics.route_aside(&route.name, aside.contains(&route.name));
+            }
             if let Some(recent) = &recent {
                 metrics.recent(&recent.counts().named());
             }

@@ -124,7 +124,8 @@ impl Cluster {
         Err(StoreError::Away("too many redirections".to_owned()))
     }
 
-    async fn owner(&self, hash_slot: u16) -> Result<Client, StoreError> {
+    /// The client of the node that owns a slot, as far as is known.
+    pub(super) async fn owner(&self, hash_slot: u16) -> Result<Client, StoreError> {
         if let Some(client) = self.0.map.load().client(hash_slot) {
             return Ok(client.clone());
         }

@@ -2,6 +2,7 @@
 //! It keeps what it is told to keep; which records those are, and what an answer proves, is `recent`'s business.
 
 mod cluster;
+mod hash;
 mod ledger;
 mod names;
 mod node;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use cluster::Cluster;
+pub use hash::{HashError, read_hash};
 use ledger::Ledgers;
 use store::Generations;
 

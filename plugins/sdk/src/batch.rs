@@ -9,7 +9,7 @@ pub(crate) const ABSENT: u32 = u32::MAX;
 #[derive(Clone, Copy, Debug)]
 pub struct Columns<'a> {
     pub(crate) arena: &'a [u8],
-    pub(crate) spans: &'a [u32],
+    pub(crate) spans: &'a [[u32; 2]],
     pub(crate) kinds: &'a [u8],
     pub(crate) stride: usize,
     pub(crate) times: &'a [u64],
@@ -17,7 +17,7 @@ pub struct Columns<'a> {
 
 impl<'a> Columns<'a> {
     pub(crate) fn events(self) -> impl Iterator<Item = Event<'a>> {
-        let rows = self.spans.chunks_exact(2 * self.stride).zip(self.kinds.chunks_exact(self.stride));
+        let rows = self.spans.chunks_exact(self.stride).zip(self.kinds.chunks_exact(self.stride));
         let timed = rows.zip(self.times);
         timed.map(move |((spans, kinds), &time_ns)| Event { arena: self.arena, spans, kinds, time_ns })
     }
@@ -38,7 +38,7 @@ impl<'a> Columns<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Event<'a> {
     arena: &'a [u8],
-    spans: &'a [u32],
+    spans: &'a [[u32; 2]],
     kinds: &'a [u8],
     time_ns: u64,
 }
@@ -77,11 +77,10 @@ impl<'a> Event<'a> {
 
     #[inline(always)]
     fn column(&self, column: usize) -> Option<Field<'a>> {
-        let (offset, length) = (*self.spans.get(2 * column)?, *self.spans.get(2 * column + 1)?);
-        if offset == ABSENT {
-            return None;
-        }
-        let bytes = self.arena.get(offset as usize..)?.get(..length as usize)?;
+        let &[offset, length] = self.spans.get(column)?;
+        // The offset of an absent one is beyond every arena.
+        let end = (offset as usize).checked_add(length as usize)?;
+        let bytes = self.arena.get(offset as usize..end)?;
         Some(Field { bytes, offset, kind: Kind::of(*self.kinds.get(column)?) })
     }
 }

@@ -51,7 +51,7 @@ pub fn process<B: Bound>(bound: Option<&B>, batch: &Batch) -> Result<Output, Wir
     let bound = bound.ok_or_else(Error::not_bound)?;
     let columns = Columns {
         arena: &batch.arena,
-        spans: &batch.spans,
+        spans: batch.spans.as_chunks().0,
         kinds: &batch.kinds,
         stride: (batch.stride as usize).max(1),
         times: &batch.times,

@@ -1,5 +1,7 @@
 //! A plugin that commits the sin its config names, when an event says so: what the host must survive.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use weir_plugin::log::{self, Level};
 use weir_plugin::metrics::Counter;
 use weir_plugin::{Error, Event, Patch, Plugin, Role, Verdict, export};
@@ -43,6 +45,10 @@ enum Sin {
     Spin,
     Fill,
     Bloat,
+    Crawl,
+    Hoard,
+    Remember,
+    EditNowhere,
     Recurse,
     Panic,
     SpanOutside,
@@ -114,6 +120,12 @@ impl Rogue {
                 }
             }
             Sin::Recurse => drop(std::hint::black_box(recurse(u64::MAX))),
+            // Milliseconds, and an end.
+            Sin::Crawl => {
+                (0..10_000_000_u32).for_each(|step| {
+                    std::hint::black_box(step);
+                });
+            }
             Sin::Panic => {
                 let nothing: Option<u8> = std::hint::black_box(None);
                 nothing.expect("the rogue panics on purpose");
@@ -144,8 +156,16 @@ impl Rogue {
             Sin::BadPointer => patch.json_remove("no/slash"),
             Sin::EmptyKey => patch.partition_key(""),
             Sin::LongKey => patch.partition_key("k".repeat(513).as_str()),
+            // Not all at once, as `Bloat` does.
+            Sin::Hoard => std::mem::forget(std::hint::black_box(vec![1_u8; 1 << 20])),
+            Sin::EditNowhere => patch.json_set("/n/below/a/number", "1"),
+            // Another answer for each event, whichever it is.
+            Sin::Remember => {
+                static SEEN: AtomicU64 = AtomicU64::new(0);
+                patch.set_header("seen", &*SEEN.fetch_add(1, Ordering::Relaxed).to_string());
+            }
             Sin::LongReason => return Verdict::Drop("ä".repeat(200).into()),
-            Sin::None | Sin::Spin | Sin::Fill | Sin::Bloat | Sin::Recurse | Sin::Panic => {}
+            Sin::None | Sin::Spin | Sin::Fill | Sin::Bloat | Sin::Crawl | Sin::Recurse | Sin::Panic => {}
         }
         Verdict::Pass
     }

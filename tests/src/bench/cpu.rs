@@ -117,9 +117,15 @@ mod tests {
     fn a_thread_that_ended_is_counted() {
         let me = std::process::id();
         let before = Sample::take(me).expect("our own /proc");
-        let burn =
-            std::thread::spawn(|| while clock_gettime(ClockId::ThreadCPUTime).tv_nsec < 200_000_000 {});
-        burn.join().expect("it only spins");
+        let burn = std::thread::spawn(|| {
+            while clock_gettime(ClockId::ThreadCPUTime).tv_nsec < 200_000_000 {}
+            rustix::thread::gettid().as_raw_pid()
+        });
+        let thread = burn.join().expect("it only spins");
+        // The kernel lets a joiner go before it takes the thread off the list.
+        while std::path::Path::new(&format!("/proc/self/task/{thread}")).exists() {
+            std::thread::yield_now();
+        }
         let spent = Sample::take(me).expect("our own /proc").since(&before);
         assert!(spent.cpu_s > 0.15, "{spent:?}");
         assert!(spent.threads.contains_key("(ended)"), "{spent:?}");

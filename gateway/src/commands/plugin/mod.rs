@@ -9,6 +9,7 @@ mod check;
 mod doctor;
 mod event;
 mod fixture;
+mod generated;
 mod inspect;
 mod language;
 mod new;

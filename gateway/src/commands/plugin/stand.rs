@@ -85,20 +85,21 @@ fn host(tables: Tables) -> Result<Host, String> {
 /// The tables that were given, `NAME=FILE`, and those that lie beside the fixtures.
 fn tables(given: &[String], folder: &Path) -> Result<Tables, Failure> {
     let mut tables = BTreeMap::new();
-    for file in fs::read_dir(folder.join("tests/tables")).into_iter().flatten().flatten() {
-        let path = file.path();
+    let file = |path| TableSettings { path: Some(path), ..TableSettings::default() };
+    for entry in fs::read_dir(folder.join("tests/tables")).into_iter().flatten().flatten() {
+        let path = entry.path();
         if let (Some(name), Some("json")) =
             (path.file_stem(), path.extension().and_then(|ending| ending.to_str()))
         {
-            tables.insert(name.to_string_lossy().into_owned(), TableSettings { path: path.clone() });
+            tables.insert(name.to_string_lossy().into_owned(), file(path.clone()));
         }
     }
     for given in given {
         let no_table = || Failure::Config(format!("--table {given}: it is written NAME=FILE"));
         let (name, path) = given.split_once('=').ok_or_else(no_table)?;
-        tables.insert(name.to_owned(), TableSettings { path: path.into() });
+        tables.insert(name.to_owned(), file(path.into()));
     }
-    Tables::load(&tables).map_err(|error| Failure::Config(error.to_string()))
+    Tables::load(&tables, None).map_err(|error| Failure::Config(error.to_string()))
 }
 
 /// The user's own folder for such things: plugins lie anywhere, and these tools run anywhere.

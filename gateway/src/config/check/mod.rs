@@ -15,6 +15,7 @@ pub fn check(config: &Config) -> Vec<Finding> {
     log(config, &mut findings);
     limits(config, &mut findings);
     plugins(config, &mut findings);
+    tables(config, &mut findings);
     kafka::check(config, &mut findings);
     valkey(config, &mut findings);
     routes::check(config, &mut findings);
@@ -136,6 +137,27 @@ fn plugins(config: &Config, findings: &mut Vec<Finding>) {
             findings.push(Finding::error(path, format!("`{name}` cannot name a plugin")).help(NAME_RULE));
         } else if !config.routes.iter().flat_map(|route| &route.plugins).any(|used| used.plugin == *name) {
             findings.push(Finding::warning(path, format!("no route uses the plugin `{name}`")));
+        }
+    }
+}
+
+fn tables(config: &Config, findings: &mut Vec<Finding>) {
+    for (name, table) in &config.tables {
+        let path = format!("tables/{name}");
+        if !is_name(name) {
+            findings
+                .push(Finding::error(path.as_str(), format!("`{name}` cannot name a table")).help(NAME_RULE));
+        }
+        if table.path.is_some() == table.valkey_hash.is_some() {
+            findings.push(
+                Finding::error(path, format!("the table `{name}` has to be a file or a Valkey hash"))
+                    .help("write either `path: FILE` or `valkey_hash: KEY`"),
+            );
+        } else if table.valkey_hash.is_some() && config.valkey.is_none() {
+            findings.push(
+                Finding::error(path, format!("the table `{name}` is a hash, and no Valkey is configured"))
+                    .help("add a section `valkey` with its `nodes`"),
+            );
         }
     }
 }

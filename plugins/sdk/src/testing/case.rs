@@ -81,7 +81,7 @@ impl Case {
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub(super) arena: Vec<u8>,
-    spans: Vec<u32>,
+    spans: Vec<[u32; 2]>,
     kinds: Vec<u8>,
     times: Vec<u64>,
     stride: usize,
@@ -112,7 +112,7 @@ impl Batch {
         let length = |bytes: &[u8]| u32::try_from(bytes.len()).expect("a test's events are small");
         let (kind, bytes) = found.unwrap_or((0, &[]));
         let offset = if found.is_some() { length(&self.arena) } else { ABSENT };
-        self.spans.extend([offset, length(bytes)]);
+        self.spans.push([offset, length(bytes)]);
         self.kinds.push(kind);
         self.arena.extend_from_slice(bytes);
     }
