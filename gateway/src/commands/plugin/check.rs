@@ -33,12 +33,12 @@ Exit codes: 0 nothing found; 1 an event broke the plugin down or was judged in t
 
 /// Flags of `weir plugin check`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = AFTER_HELP, group(clap::ArgGroup::new("over").required(true).args(["schema", "events"])))]
 pub struct CheckArgs {
     #[command(flatten)]
     pub given: Given,
     /// The route's schema, <subject>/<version>.json: events are made up that match it.
-    #[arg(long, value_name = "FILE", required_unless_present = "events", conflicts_with = "events")]
+    #[arg(long, value_name = "FILE")]
     pub schema: Option<PathBuf>,
     /// How many events to make up.
     #[arg(long, value_name = "N", default_value_t = 1_000, conflicts_with = "events")]
