@@ -33,10 +33,11 @@ if ! command -v cargo >/dev/null; then
     folder=$(mktemp -d)
     trap 'rm -rf "$folder"' EXIT
     installer=$folder/rustup-init
-    # What https://sh.rustup.rs would fetch for this machine, without the script in between.
+    # What https://sh.rustup.rs would fetch for this machine, without the script in between. With a default toolchain,
+    # the one of rust-toolchain.toml: plugins lie outside this folder.
     source=https://static.rust-lang.org/rustup/dist/$(uname -m)-unknown-linux-gnu/rustup-init
     { curl --proto '=https' --tlsv1.2 -fsSL "$source" -o "$installer" && chmod +x "$installer" &&
-        "$installer" -y --quiet --profile minimal --default-toolchain none; } ||
+        "$installer" -y --quiet --profile minimal --default-toolchain stable; } ||
         fail "could not install Rust: install rustup from https://rustup.rs, then run this again"
 fi
 

@@ -57,7 +57,8 @@ pub fn run(kafka: &Kafka, config: &Config) -> Result<(), ServeError> {
     let read_model = ReadModel { store: Arc::new(Memory::new()), mode: Mode::Manual };
     let welcome = {
         let routes = config.routes.iter().map(|route| route.name.clone()).collect::<Vec<_>>();
-        move |addresses| welcome(addresses, &bootstrap, &routes)
+        let topic = config.routes.first().map_or_else(String::new, |route| route.topic.clone());
+        move |addresses| welcome(addresses, &bootstrap, &topic, &routes)
     };
     serve::run(config, Some(read_model), welcome)
 }
@@ -66,7 +67,7 @@ pub fn run(kafka: &Kafka, config: &Config) -> Result<(), ServeError> {
 const ORDER: &str = r#"{"order_id":"o-1","customer":{"user_id":"u-7","device_fingerprint":"9f86d081884c7d65"},"items":[{"sku":"BK-30411","quantity":1,"price":12.5}],"total":12.5,"currency":"EUR","placed_at":"2026-11-23T09:26:53Z"}"#;
 
 #[expect(clippy::print_stdout, reason = "what `weir dev` says to the person who started it")]
-fn welcome(addresses: Addresses, bootstrap: &str, routes: &[String]) {
+fn welcome(addresses: Addresses, bootstrap: &str, topic: &str, routes: &[String]) {
     let Addresses { listen, admin } = addresses;
     println!(
         "Weir is up. Kafka is a mock inside this process: it keeps about the last 5 MiB of each partition,"
@@ -74,7 +75,7 @@ fn welcome(addresses: Addresses, bootstrap: &str, routes: &[String]) {
     println!("in memory, and forgets everything when it ends.\n");
     println!("  events and lookups   http://{listen}");
     println!("  health and metrics   http://{admin}/metrics");
-    println!("  Kafka                {bootstrap}      (kcat -b {bootstrap} -C -t orders)");
+    println!("  Kafka                {bootstrap}      (kcat -b {bootstrap} -C -t {topic})");
     if !routes.iter().any(|route| route == "orders") {
         println!("  routes               {}", routes.join(", "));
         return;

@@ -157,11 +157,8 @@ impl<'a> Field<'a> {
     /// an integer.
     #[inline(always)]
     pub fn names_entity(self) -> bool {
-        match self.kind {
-            Kind::Text => !self.bytes.is_empty(),
-            Kind::Integer => true,
-            _ => false,
-        }
+        // Without a branch: keys of both kinds come in turn.
+        (self.kind == Kind::Integer) | ((self.kind == Kind::Text) & !self.bytes.is_empty())
     }
 
     fn text_of(self, kind: Kind) -> Option<&'a str> {

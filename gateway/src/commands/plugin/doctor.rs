@@ -39,23 +39,28 @@ pub(super) fn run(args: &DoctorArgs) -> Result<ExitCode, Failure> {
     let mut checks = Checks::default();
     for (tool, purpose, absent, advice) in TOOLS {
         match version(tool) {
-            Some(version) => checks.add(tool, Verdict::Good, format!("{version}: {purpose}")),
-            None => checks.add(tool, absent, format!("is not there; it {purpose}: {advice}")),
+            Ok(version) => checks.add(tool, Verdict::Good, format!("{version}: {purpose}")),
+            Err(why) => checks.add(tool, absent, format!("{why}; it {purpose}: {advice}")),
         }
     }
-    if rust::has_target(Path::new(".")).unwrap_or(false) {
-        checks.add(rust::TARGET, Verdict::Good, "installed: what plugins in Rust are built for");
-    } else {
-        let advice = format!("is not installed: run `rustup target add {}`", rust::TARGET);
-        checks.add(rust::TARGET, Verdict::Unavailable, advice);
+    match rust::has_target(Path::new(".")) {
+        Ok(true) => checks.add(rust::TARGET, Verdict::Good, "installed: what plugins in Rust are built for"),
+        Ok(false) => {
+            let advice = format!("is not installed: run `rustup target add {}`", rust::TARGET);
+            checks.add(rust::TARGET, Verdict::Unavailable, advice);
+        }
+        Err(why) => checks.add(rust::TARGET, Verdict::Unavailable, why),
     }
     checks.conclude(args.output)
 }
 
-/// The first line of what a tool calls itself.
-fn version(tool: &str) -> Option<String> {
-    let output =
-        Command::new(tool).arg("--version").output().ok().filter(|output| output.status.success())?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    text.lines().next().map(ToOwned::to_owned)
+/// The first line of what a tool calls itself, or why it does not.
+fn version(tool: &str) -> Result<String, String> {
+    let output = Command::new(tool).arg("--version").output().map_err(|_| "is not there".to_owned())?;
+    let first = |text: &[u8]| String::from_utf8_lossy(text).lines().next().unwrap_or_default().to_owned();
+    if output.status.success() {
+        Ok(first(&output.stdout))
+    } else {
+        Err(format!("does not run ({})", first(&output.stderr)))
+    }
 }

@@ -35,7 +35,7 @@ pub(super) const RUST: Language = Language {
 };
 
 fn build(folder: &Path) -> Result<PathBuf, Failure> {
-    if !has_target(folder).map_err(|error| cargo_failed(&error))? {
+    if !has_target(folder).map_err(Failure::Other)? {
         let advice = format!("run `rustup target add {TARGET}`");
         return Err(Failure::Other(format!("this Rust cannot build WebAssembly: {advice}")));
     }
@@ -66,17 +66,24 @@ fn wasm(message: &str, manifest: &Path) -> Option<PathBuf> {
     files.iter().filter_map(Value::as_str).find(|file| file.ends_with(".wasm")).map(PathBuf::from)
 }
 
-/// Whether the Rust that is in force in a folder can build WebAssembly.
-pub(super) fn has_target(folder: &Path) -> io::Result<bool> {
+/// Whether the Rust that is in force in a folder can build WebAssembly; or why there is none in force.
+pub(super) fn has_target(folder: &Path) -> Result<bool, String> {
     let mut rustc = Command::new("rustc");
     rustc.args(["--print", "target-libdir", "--target", TARGET]).current_dir(folder);
-    let libraries = rustc.output()?.stdout;
-    Ok(Path::new(String::from_utf8_lossy(&libraries).trim()).is_dir())
+    let output = rustc.output().map_err(|error| format!("Rust could not be run: {error}: {ADVICE}"))?;
+    if !output.status.success() {
+        // Such as that rustup has no default toolchain, and which command sets one.
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said: Vec<&str> = said.lines().take_while(|line| !line.is_empty()).collect();
+        return Err(format!("rustc does not run here:\n{}", said.join("\n")));
+    }
+    Ok(Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir())
 }
 
+const ADVICE: &str = "install Rust from https://rustup.rs, then run `weir plugin doctor`";
+
 fn cargo_failed(error: &io::Error) -> Failure {
-    let advice = "install Rust from https://rustup.rs, then run `weir plugin doctor`";
-    Failure::Other(format!("Rust could not be run: {error}: {advice}"))
+    Failure::Other(format!("cargo could not be run: {error}: {ADVICE}"))
 }
 
 #[cfg(test)]
