@@ -152,6 +152,8 @@ pub struct Problem {
     pub detail: Cow<'static, str>,
     /// At most [`Problem::VIOLATIONS_MAX`] places in the event.
     pub violations: Vec<Violation>,
+    /// For [`Code::NotInWindow`]: since when events are looked for (RFC 3339).
+    pub window_start: Option<Box<str>>,
 }
 
 impl Problem {
@@ -160,7 +162,7 @@ impl Problem {
 
     /// A problem with a code and what to do about it.
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        Problem { code, detail: detail.into(), violations: Vec::new() }
+        Problem { code, detail: detail.into(), violations: Vec::new(), window_start: None }
     }
 
     /// The same, naming places in the event.

@@ -9,6 +9,8 @@ pub mod recent;
 pub mod reply;
 pub mod workers;
 
+mod conditional;
+
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;

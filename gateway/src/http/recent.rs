@@ -2,22 +2,29 @@
 //! an answer is found or proven.
 
 use std::future::Future;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::routing::get;
-use http::{Response, StatusCode};
+use http::header::{CACHE_CONTROL, ETAG, HeaderName};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde::Deserialize;
 
+use super::conditional::Conditions;
 use super::reply;
 use crate::problem::{Code, Problem};
-use crate::recent::{ByKey, Event, Page, Recent};
+use crate::recent::{ById, ByKey, Event, Level, Recent};
 
 const LIMIT_DEFAULT: usize = 20;
 /// Longer texts are not keys of ours.
 const TEXT_BYTES_MAX: usize = 512;
+/// Between two looks of one that waits: whatever else is written, it is not looked for more often.
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// The lookup routes; without a read model they answer `recent-disabled`.
 pub fn router(recent: Option<Recent>) -> Router {
@@ -39,6 +46,8 @@ struct KeyQuery {
     since: Option<String>,
     until: Option<String>,
     min_position: Option<String>,
+    #[serde(default)]
+    level: Level,
     cursor: Option<String>,
 }
 
@@ -47,40 +56,56 @@ struct KeyQuery {
 struct IdQuery {
     source: Option<String>,
     min_position: Option<String>,
+    #[serde(default)]
+    level: Level,
 }
 
 type Recents = State<Option<Recent>>;
 
 async fn by_key(
     State(recent): Recents,
+    headers: HeaderMap,
     route: Result<Path<String>, PathRejection>,
     query: Result<Query<KeyQuery>, QueryRejection>,
 ) -> Response<Body> {
     answer(async move {
-        let (route, ask) = (path(route)?, ask(parameters(query)?)?);
-        let page: Page = enabled(recent.as_ref())?.by_key(&route, &ask).await?;
-        Ok(page.to_json())
+        let (route, mut ask) = (path(route)?, ask(parameters(query)?)?);
+        let (recent, conditions) = (enabled(recent.as_ref())?, Conditions::of(&headers));
+        let until = Instant::now() + conditions.wait;
+        loop {
+            let next_look = Instant::now() + LOOK_PAUSE;
+            let page = recent.by_key(&route, &ask).await?;
+            if !conditions.knows(&page.etag) || !recent.grows(&route, &page, until).await {
+                let json = (!conditions.knows(&page.etag)).then(|| page.to_json());
+                return Ok(Found { json, etag: page.etag, from_log: page.from_log, wait: conditions.wait });
+            }
+            tokio::time::sleep_until(next_look.into()).await;
+            // What has just come must be seen by the next look.
+            ask.level = Level::Strong;
+        }
     })
     .await
 }
 
 async fn by_id(
     State(recent): Recents,
+    headers: HeaderMap,
     route: Result<Path<(String, String)>, PathRejection>,
     query: Result<Query<IdQuery>, QueryRejection>,
 ) -> Response<Body> {
     answer(async move {
         let ((route, id), query) = (path(route)?, parameters(query)?);
         let min_position = query.min_position.map(|text| text.parse()).transpose()?;
-        let recent = enabled(recent.as_ref())?;
-        let event: Event = recent.by_id(&route, &id, query.source.as_deref(), min_position).await?;
-        Ok(event.to_json())
+        let ask = ById { id, source: query.source, min_position, level: query.level };
+        let event = enabled(recent.as_ref())?.by_id(&route, &ask).await?;
+        Ok(Found::event(&event, &headers))
     })
     .await
 }
 
 async fn by_position(
     State(recent): Recents,
+    headers: HeaderMap,
     route: Result<Path<(String, i32, i64)>, PathRejection>,
 ) -> Response<Body> {
     answer(async move {
@@ -89,14 +114,58 @@ async fn by_position(
             return Err(Problem::new(Code::BadQuery, "a position is /<partition>/<offset>, from 0"));
         }
         let event = enabled(recent.as_ref())?.by_position(&route, partition, offset).await?;
-        Ok(event.to_json())
+        Ok(Found::event(&event, &headers))
     })
     .await
 }
 
-async fn answer(finding: impl Future<Output = Result<Vec<u8>, Problem>>) -> Response<Body> {
+/// What a lookup found.
+struct Found {
+    /// `None` if the client has it.
+    json: Option<Vec<u8>>,
+    etag: String,
+    from_log: bool,
+    /// What was granted of the wait that was asked for.
+    wait: Duration,
+}
+
+impl Found {
+    fn event(event: &Event, headers: &HeaderMap) -> Found {
+        let etag = event.etag();
+        let json = (!Conditions::of(headers).knows(&etag)).then(|| event.to_json());
+        // An event does not change: there is nothing to wait for.
+        Found { json, etag, from_log: event.from_log, wait: Duration::ZERO }
+    }
+
+    fn into_response(self) -> Response<Body> {
+        let mut response = match self.json {
+            Some(json) => reply::json(StatusCode::OK, "application/json", json),
+            None => {
+                let mut response = Response::new(Body::empty());
+                *response.status_mut() = StatusCode::NOT_MODIFIED;
+                response
+            }
+        };
+        let headers = response.headers_mut();
+        if let Ok(etag) = HeaderValue::from_str(&self.etag) {
+            headers.insert(ETAG, etag);
+        }
+        // Whoever keeps an answer has to ask whether it still holds.
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+        // RFC 9211: the log is what our store stands in front of.
+        let status = if self.from_log { "weir; fwd=stale" } else { "weir; hit" };
+        headers.insert(CACHE_STATUS, HeaderValue::from_static(status));
+        let applied = HeaderValue::from_str(&format!("wait={}", self.wait.as_secs()));
+        if let (Ok(applied), false) = (applied, self.wait.is_zero()) {
+            headers.insert(PREFERENCE_APPLIED, applied);
+        }
+        response
+    }
+}
+
+async fn answer(finding: impl Future<Output = Result<Found, Problem>>) -> Response<Body> {
     match finding.await {
-        Ok(json) => reply::json(StatusCode::OK, "application/json", json),
+        Ok(found) => found.into_response(),
         Err(problem) => reply::problem(&problem),
     }
 }
@@ -134,6 +203,7 @@ fn ask(query: KeyQuery) -> Result<ByKey, Problem> {
         since_ms: query.since.map(|text| time(&text, "since")).transpose()?,
         until_ms: query.until.map(|text| time(&text, "until")).transpose()?,
         min_position: query.min_position.map(|text| text.parse()).transpose()?,
+        level: query.level,
         cursor: query.cursor,
     })
 }

@@ -186,6 +186,10 @@ fn write_problem(out: &mut Vec<u8>, problem: &Problem) {
         out.extend_from_slice(b",\"errors\":");
         serde_json::to_writer(&mut *out, &problem.violations).expect("a Vec takes every write");
     }
+    if let Some(window_start) = &problem.window_start {
+        out.extend_from_slice(b",\"window_start\":");
+        write_json_string(out, window_start);
+    }
     out.push(b'}');
 }
 

@@ -19,6 +19,8 @@ pub struct Event {
     pub partition: i32,
     /// Its offset there.
     pub offset: i64,
+    /// Whether the log was read for it, and not the store alone.
+    pub from_log: bool,
     pub(super) body: Body,
 }
 
@@ -48,6 +50,10 @@ pub struct Page {
     pub complete_since_ms: i64,
     /// Where the next page begins; `None` at the end.
     pub cursor: Option<String>,
+    /// Another one once there is something newer (RFC 9110 §8.8.3): the generation and the newest event listed.
+    pub etag: String,
+    /// Whether the log was read for it, and not the store alone.
+    pub from_log: bool,
 }
 
 impl Page {
@@ -90,6 +96,11 @@ impl Event {
         let mut json = Json::default();
         self.write(&mut json);
         json.0
+    }
+
+    /// Its place in the log and its time: it never changes (RFC 9110 §8.8.3).
+    pub fn etag(&self) -> String {
+        format!("\"{}.{}.{:x}\"", self.partition, self.offset, self.body.time_ms)
     }
 
     /// The data, as it came.
@@ -209,7 +220,7 @@ mod tests {
             schema: Some("t/1".to_owned()),
             data: Bytes::from_static(data),
         };
-        Event { topic: "orders".into(), partition: 1, offset: 7, body }
+        Event { topic: "orders".into(), partition: 1, offset: 7, from_log: false, body }
     }
 
     #[test]
@@ -242,6 +253,8 @@ mod tests {
             truncated: false,
             complete_since_ms: 0,
             cursor: None,
+            etag: String::new(),
+            from_log: false,
         };
         let expected = r#"{"events":[],"as_of":{"partition":1,"offset":7,"time":"1970-01-01T00:00:01Z"},"window_start":"1970-01-01T00:00:00Z","truncated":false,"complete_since":"1970-01-01T00:00:00Z","cursor":null}"#;
         assert_eq!(String::from_utf8(page.to_json()).expect("UTF-8"), expected);

@@ -10,7 +10,7 @@ use futures_util::future::{join_all, try_join_all};
 use super::answer::{AsOf, Event, Page};
 use super::record::{id_digest, type_digest};
 use super::view::{Hit, Need, View};
-use super::{Recent, Topic, unix_ms};
+use super::{Counts, Recent, Topic, unix_ms};
 use crate::kafka::partitioner::murmur2_partition;
 use crate::ports::{LookupKey, Query, Slot};
 use crate::problem::{Code, Problem};
@@ -41,6 +41,30 @@ impl FromStr for MinPosition {
     }
 }
 
+/// How far an answer reaches, beside any [`MinPosition`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// To the end of the log as it was at most a second ago.
+    #[default]
+    Bounded,
+    /// To the end of the log as it is asked for after the lookup began.
+    Strong,
+}
+
+/// A lookup by id.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ById {
+    /// The event's id.
+    pub id: String,
+    /// Its source; `None` for any.
+    pub source: Option<String>,
+    /// The answer must include this position.
+    pub min_position: Option<MinPosition>,
+    /// How far it must reach, if the event is not found.
+    pub level: Level,
+}
+
 /// A lookup by key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ByKey {
@@ -58,6 +82,8 @@ pub struct ByKey {
     pub until_ms: Option<i64>,
     /// The answer must include this position.
     pub min_position: Option<MinPosition>,
+    /// How far the answer must reach.
+    pub level: Level,
     /// Where an earlier page ended.
     pub cursor: Option<String>,
 }
@@ -75,10 +101,9 @@ impl Recent {
         let query = Query::Key(key, topic.settings.keep().per_key + 1);
         let deadline = Instant::now() + LOOKUP_TIMEOUT;
         let one_slot = slots.len() == 1;
-        let views = slots.iter().map(|slot| {
-            let need = Need::of(slot, ask.min_position);
-            self.view(topic, slot, &query, need, deadline)
-        });
+        let needs = self.needs(&slots, ask.min_position, ask.level, deadline).await?;
+        let views =
+            slots.iter().zip(needs).map(|(slot, need)| self.view(topic, slot, &query, need, deadline));
         let views: Vec<View> = try_join_all(views).await?;
         let mut found = Listing::of(topic, views);
         found.keep(ask, after);
@@ -89,32 +114,28 @@ impl Recent {
     ///
     /// # Errors
     /// The codes of "Lookups" in [`Code`] and `unknown-route`.
-    pub async fn by_id(
-        &self,
-        route: &str,
-        id: &str,
-        source: Option<&str>,
-        min_position: Option<MinPosition>,
-    ) -> Result<Event, Problem> {
+    pub async fn by_id(&self, route: &str, ask: &ById) -> Result<Event, Problem> {
         let topic = self.topic(route)?;
-        let query = Query::Id(id_digest(source, id));
+        let query = Query::Id(id_digest(ask.source.as_deref(), &ask.id));
         let deadline = Instant::now() + LOOKUP_TIMEOUT;
         let slots = self.slots(topic)?;
         // Found in one partition is enough; that it is in none must be certain of all.
         let quick = join_all(slots.iter().map(|slot| self.glance(topic, slot, &query))).await;
         let mut found = Listing::of(topic, quick.into_iter().flatten().collect());
         if found.hits.is_empty() {
-            let views = slots.iter().map(|slot| {
-                let need = Need::of(slot, min_position);
-                self.view(topic, slot, &query, need, deadline)
-            });
+            let needs = self.needs(&slots, ask.min_position, ask.level, deadline).await?;
+            let views =
+                slots.iter().zip(needs).map(|(slot, need)| self.view(topic, slot, &query, need, deadline));
             found = Listing::of(topic, try_join_all(views).await?);
         }
         // Newest first: the first event with an id is the last.
         found.hits.drain(..found.hits.len().saturating_sub(1));
-        let window_start_ms = found.window_start_ms;
+        let (window_start_ms, from_log) = (found.window_start_ms, found.from_log);
         let mut events = self.events(topic, found.hits, deadline).await?;
-        events.pop().ok_or_else(|| not_in_window(window_start_ms))
+        let event = events.pop().ok_or_else(|| not_in_window(window_start_ms))?;
+        let from_log = from_log || event.from_log;
+        self.answered(from_log);
+        Ok(Event { from_log, ..event })
     }
 
     /// The event at a position, from the read model or from the log itself.
@@ -127,11 +148,52 @@ impl Recent {
         let slot = slots.into_iter().find(|slot| slot.partition == partition).ok_or_else(position_unknown)?;
         let deadline = Instant::now() + LOOKUP_TIMEOUT;
         if let Some(body) = self.stored_at(&slot, offset).await {
-            return Ok(Event { topic: slot.topic, partition, offset, body });
+            self.answered(false);
+            return Ok(Event { topic: slot.topic, partition, offset, from_log: false, body });
         }
         let found = tokio::time::timeout_at(deadline.into(), self.logged_at(&slot, offset, deadline)).await;
         let body = found.unwrap_or_else(|_| Err(self.behind()))?;
-        Ok(Event { topic: slot.topic, partition, offset, body })
+        self.answered(true);
+        Ok(Event { topic: slot.topic, partition, offset, from_log: true, body })
+    }
+
+    /// Waits until the log may hold more than a page does; false if it did not until then.
+    pub async fn grows(&self, route: &str, page: &Page, until: Instant) -> bool {
+        let Ok(topic) = self.topic(route) else { return false };
+        let mut samples = self.ends.watch();
+        let grown = samples.wait_for(|sample| {
+            page.as_of.iter().any(|as_of| {
+                let slot = Slot { topic: Arc::clone(&topic.topic), partition: as_of.partition };
+                sample.bounds.get(&slot).is_some_and(|bounds| bounds.end > as_of.offset + 1)
+            })
+        });
+        tokio::time::timeout_at(until.into(), grown).await.is_ok_and(|grown| grown.is_ok())
+    }
+
+    /// What each slot must show.
+    async fn needs(
+        &self,
+        slots: &[Slot],
+        min_position: Option<MinPosition>,
+        level: Level,
+        deadline: Instant,
+    ) -> Result<Vec<Need>, Problem> {
+        if level == Level::Bounded {
+            return Ok(slots.iter().map(|slot| Need::of(slot, min_position, None)).collect());
+        }
+        let sample = tokio::time::timeout_at(deadline.into(), self.ends.now()).await;
+        let sample = sample.map_err(|_| self.behind())?;
+        let need = |slot: &Slot| {
+            let end = sample.bounds.get(slot).ok_or_else(|| self.behind())?.end;
+            Ok(Need::of(slot, min_position, Some(end)))
+        };
+        slots.iter().map(need).collect()
+    }
+
+    /// Counts an answer by where it came from.
+    fn answered(&self, from_log: bool) {
+        let counter = if from_log { &self.counts.from_log } else { &self.counts.hits };
+        Counts::add(counter, 1);
     }
 
     /// Bodies for the hits, in their order: from the store, else from the log. A list is never silently
@@ -141,6 +203,7 @@ impl Recent {
         let mut events = Vec::with_capacity(hits.len());
         for (hit, body) in hits.into_iter().zip(bodies) {
             let slot = Slot { topic: Arc::clone(&topic.topic), partition: hit.partition };
+            let from_log = body.is_none();
             let body = match body {
                 Some(body) => body,
                 None => {
@@ -151,7 +214,8 @@ impl Recent {
                         .ok_or_else(|| self.behind())?
                 }
             };
-            events.push(Event { topic: slot.topic, partition: hit.partition, offset: hit.at.offset, body });
+            let (partition, offset) = (hit.partition, hit.at.offset);
+            events.push(Event { topic: slot.topic, partition, offset, from_log, body });
         }
         Ok(events)
     }
@@ -189,6 +253,9 @@ impl Recent {
 
 /// What was found in one or several slots.
 struct Listing {
+    /// Of all slots in one: another where any of them begins a new life.
+    generation: u64,
+    from_log: bool,
     hits: Vec<Hit>,
     as_of: Vec<AsOf>,
     window_start_ms: i64,
@@ -200,6 +267,8 @@ impl Listing {
     fn of(topic: &Topic, views: Vec<View>) -> Listing {
         let window_start_ms = unix_ms().saturating_sub(topic.settings.keep().window_ms);
         let mut listing = Listing {
+            generation: 0,
+            from_log: false,
             hits: Vec::new(),
             as_of: Vec::new(),
             window_start_ms,
@@ -207,6 +276,8 @@ impl Listing {
         };
         let one_slot = views.len() == 1;
         for view in views {
+            listing.generation = listing.generation.rotate_left(1) ^ view.generation.0;
+            listing.from_log |= view.from_log;
             listing.as_of.push(view.as_of);
             listing.complete_since_ms = listing.complete_since_ms.max(view.complete_since_ms);
             listing.hits.extend(view.hits.into_iter().filter(|hit| hit.at.time_ms >= window_start_ms));
@@ -244,8 +315,15 @@ impl Listing {
         self.hits.truncate(limit);
         let last = self.hits.last().filter(|_| more).map(Cursor::at);
         let cursor = last.map(|last| if one_slot { last.offset.to_string() } else { last.to_string() });
+        let newest = self.hits.first().map_or((-1, -1), |hit| (hit.partition, hit.at.offset));
+        let etag = format!("W/\"{:016x}-{}.{}\"", self.generation, newest.0, newest.1);
+        let events = recent.events(topic, self.hits, deadline).await?;
+        let from_log = self.from_log || events.iter().any(|event| event.from_log);
+        recent.answered(from_log);
         Ok(Page {
-            events: recent.events(topic, self.hits, deadline).await?,
+            events,
+            etag,
+            from_log,
             as_of: self.as_of,
             window_start_ms: self.window_start_ms,
             truncated: self.complete_since_ms > self.window_start_ms,
@@ -302,6 +380,7 @@ pub(super) fn position_unknown() -> Problem {
 
 pub(super) fn not_in_window(window_start_ms: i64) -> Problem {
     let since = jiff::Timestamp::from_millisecond(window_start_ms).map(|time| time.to_string());
-    let detail = format!("the window begins at {}", since.unwrap_or_default());
-    Problem::new(Code::NotInWindow, detail)
+    let since = since.unwrap_or_default();
+    let problem = Problem::new(Code::NotInWindow, format!("the window begins at {since}"));
+    Problem { window_start: Some(since.into()), ..problem }
 }

@@ -24,7 +24,7 @@ use crate::kafka::consumer::Ends;
 use crate::ports::{Keep, RecentStore};
 
 pub use answer::{AsOf, Event, Page};
-pub use lookup::{ByKey, MinPosition};
+pub use lookup::{ById, ByKey, Level, MinPosition};
 
 use gap::Gaps;
 use projector::Projector;
@@ -107,7 +107,11 @@ pub struct Counts {
     pub rewound: AtomicU64,
     /// Generations begun.
     pub opened: AtomicU64,
-    /// Lookups whose gap was closed from Kafka.
+    /// Lookups answered from the store alone.
+    pub hits: AtomicU64,
+    /// Lookups answered with what was read from Kafka.
+    pub from_log: AtomicU64,
+    /// Stretches read from Kafka for lookups, and handed on to the store.
     pub gaps_closed: AtomicU64,
     /// Lookups answered 503: nothing could show that they reach far enough.
     pub behind: AtomicU64,
@@ -115,13 +119,15 @@ pub struct Counts {
 
 impl Counts {
     /// Each count by the name it has in the metrics.
-    pub fn named(&self) -> [(&'static str, u64); 6] {
+    pub fn named(&self) -> [(&'static str, u64); 8] {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         [
             ("applied", get(&self.applied)),
             ("skipped", get(&self.skipped)),
             ("rewound", get(&self.rewound)),
             ("opened", get(&self.opened)),
+            ("hit", get(&self.hits)),
+            ("from-log", get(&self.from_log)),
             ("gaps-closed", get(&self.gaps_closed)),
             ("behind", get(&self.behind)),
         ]

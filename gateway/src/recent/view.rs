@@ -29,11 +29,13 @@ pub(super) enum Need {
 }
 
 impl Need {
-    /// What a slot must show for this position: another partition's says nothing about it.
-    pub(super) fn of(slot: &Slot, min_position: Option<MinPosition>) -> Need {
-        match min_position {
-            Some(position) if position.partition == slot.partition => Need::Upto(position.offset + 1),
-            _ => Need::Fresh,
+    /// What a slot must show for this position: another partition's says nothing about it. With the end of its log as
+    /// it was after the lookup began, it must show that, too.
+    pub(super) fn of(slot: &Slot, min_position: Option<MinPosition>, end: Option<i64>) -> Need {
+        let here = min_position.filter(|position| position.partition == slot.partition);
+        match here.map(|position| position.offset + 1).max(end) {
+            Some(next) => Need::Upto(next),
+            None => Need::Fresh,
         }
     }
 
@@ -56,6 +58,9 @@ pub(super) struct Hit {
 
 /// What one slot holds for a query.
 pub(super) struct View {
+    pub(super) generation: Generation,
+    /// Whether the log was read for it, and not the store alone.
+    pub(super) from_log: bool,
     /// By falling offset; may still hold some that left the window.
     pub(super) hits: Vec<Hit>,
     pub(super) as_of: AsOf,
@@ -65,12 +70,20 @@ pub(super) struct View {
 
 impl View {
     /// `newer` are the events found in the log behind the watermark, by rising offset.
-    fn new(topic: &Topic, slot: &Slot, query: &Query, reading: Reading, newer: Vec<Entry>) -> Option<View> {
+    fn new(
+        topic: &Topic,
+        slot: &Slot,
+        query: &Query,
+        reading: Reading,
+        newer: Option<Vec<Entry>>,
+    ) -> Option<View> {
+        let from_log = newer.is_some();
         let watermark = reading.watermark?;
         let hit =
             |at: Ref, body| Hit { at, partition: slot.partition, generation: watermark.generation, body };
         let mut hits: Vec<Hit> = newer
             .into_iter()
+            .flatten()
             .rev()
             .filter(|entry| matches(query, entry))
             .map(|entry| hit(entry.at, Some(entry.body)))
@@ -85,7 +98,7 @@ impl View {
         hits.retain(|hit| hit.at.offset >= watermark.floor.offset);
         let as_of =
             AsOf { partition: slot.partition, offset: watermark.next - 1, time_ms: watermark.fresh_ms };
-        Some(View { hits, as_of, complete_since_ms })
+        Some(View { generation: watermark.generation, from_log, hits, as_of, complete_since_ms })
     }
 }
 
@@ -123,7 +136,7 @@ impl Recent {
             }
             match reading {
                 Some(reading) if reading.watermark.is_some_and(|watermark| need.is_met(&watermark)) => {
-                    View::new(topic, slot, query, reading, Vec::new()).ok_or_else(|| self.behind())
+                    View::new(topic, slot, query, reading, None).ok_or_else(|| self.behind())
                 }
                 _ => self.close_gap(topic, slot, query, need, deadline).await,
             }
@@ -134,7 +147,7 @@ impl Recent {
     /// What the slot holds, however far that reaches: good for what was found, not for what was not.
     pub(super) async fn glance(&self, topic: &Topic, slot: &Slot, query: &Query) -> Option<View> {
         let reading = self.store.read(slot, query).await.ok()?;
-        View::new(topic, slot, query, reading, Vec::new())
+        View::new(topic, slot, query, reading, None)
     }
 
     async fn close_gap(
@@ -149,7 +162,7 @@ impl Recent {
         let mut reading = self.store.read(slot, query).await.map_err(|_| self.behind())?;
         let watermark = reading.watermark.ok_or_else(|| self.behind())?;
         if need.is_met(&watermark) {
-            return View::new(topic, slot, query, reading, Vec::new()).ok_or_else(|| self.behind());
+            return View::new(topic, slot, query, reading, None).ok_or_else(|| self.behind());
         }
         let sample = self.ends.now().await;
         let bounds = sample.bounds.get(slot).ok_or_else(|| self.behind())?;
@@ -172,7 +185,7 @@ impl Recent {
         self.gaps.hand_on(slot, &chunk).await;
         let fresh_ms = watermark.fresh_ms.max(fresh_ms.unwrap_or(0));
         reading.watermark = Some(Watermark { next: to, fresh_ms, ..watermark });
-        View::new(topic, slot, query, reading, chunk.entries).ok_or_else(|| self.behind())
+        View::new(topic, slot, query, reading, Some(chunk.entries)).ok_or_else(|| self.behind())
     }
 
     /// The bodies of the hits that the store has, in their order; one round trip per slot.

@@ -15,7 +15,7 @@ use weir::kafka::partitioner::murmur2_partition;
 use weir::memory::Memory;
 use weir::ports::RecentStore;
 use weir::problem::{Code, Problem};
-use weir::recent::{ByKey, Event, MinPosition, Mode, Page, Recent, Settings, Start, Topic};
+use weir::recent::{ById, ByKey, Event, Level, MinPosition, Mode, Page, Recent, Settings, Start, Topic};
 use weir::valkey;
 use weir_tests::world::{fresh_name, shared_kafka, shared_valkey, until};
 
@@ -109,6 +109,11 @@ fn key(key: &str) -> ByKey {
     ByKey { key: key.to_owned(), limit: 20, ..ByKey::default() }
 }
 
+fn id(id: &str, source: Option<&str>, min_position: Option<MinPosition>) -> ById {
+    let source = source.map(str::to_owned);
+    ById { id: id.to_owned(), source, min_position, level: Level::Bounded }
+}
+
 fn ids(events: &[Event]) -> Vec<&str> {
     events.iter().map(Event::id).collect()
 }
@@ -137,7 +142,7 @@ async fn finds_what_was_produced(model: &Model) {
     });
     assert_eq!(found, expected);
     for source in [Some("/shop"), None] {
-        let by_id = model.recent.by_id(ROUTE, "e-1", source, Some(first)).await.unwrap();
+        let by_id = model.recent.by_id(ROUTE, &id("e-1", source, Some(first))).await.unwrap();
         assert_eq!((json(&by_id), by_id.data()), (expected.clone(), &br#"{"n": 1.50}"#[..]));
     }
     let typed = ByKey { type_: Some("order.created".to_owned()), ..key("alice") };
@@ -186,6 +191,20 @@ async fn shows_soon_what_was_acked(model: &Model) {
     println!("from ack to visible: median {:?}, most {:?}", delays[10], delays[19]);
 }
 
+async fn strong_shows_at_once_what_was_acked(model: &Model) {
+    for n in 0..20 {
+        let id = format!("t-{n}");
+        model.produce(&Produced { order: "o-t", ..Produced::new(&id, "strong") }).await;
+        let strong = |ask: ByKey| ByKey { limit: 1, level: Level::Strong, ..ask };
+        let page = model.by_key(strong(key("strong"))).await.unwrap();
+        assert_eq!(ids(&page.events), [id.as_str()]);
+        let by_order = ByKey { kind: Some("order".to_owned()), ..key("o-t") };
+        assert_eq!(ids(&model.by_key(strong(by_order)).await.unwrap().events), [id.as_str()]);
+        let by_id = ById { id: id.clone(), level: Level::Strong, ..ById::default() };
+        assert_eq!(model.recent.by_id(ROUTE, &by_id).await.unwrap().id(), id);
+    }
+}
+
 async fn refuses_by_name(model: &Model) {
     let code = async |ask: ByKey| model.by_key(ask).await.unwrap_err().code;
     let partition = murmur2_partition(b"alice", PARTITIONS);
@@ -197,10 +216,10 @@ async fn refuses_by_name(model: &Model) {
     assert_eq!(code(ByKey { cursor: Some("x".to_owned()), ..key("alice") }).await, Code::BadQuery);
     let by_position = |partition, offset| model.recent.by_position(ROUTE, partition, offset);
     assert_eq!(by_position(partition, 1_000_000).await.unwrap_err().code, Code::PositionUnknown);
-    let absent = model.recent.by_id(ROUTE, "no such", None, None).await;
+    let absent = model.recent.by_id(ROUTE, &id("no such", None, None)).await;
     assert_eq!(absent.unwrap_err().code, Code::NotInWindow);
     assert_eq!(
-        model.recent.by_id("elsewhere", "e", None, None).await.unwrap_err().code,
+        model.recent.by_id("elsewhere", &id("e", None, None)).await.unwrap_err().code,
         Code::RecentDisabled
     );
 }
@@ -226,11 +245,12 @@ async fn closes_the_gap_once(model: &Model) {
     let expected = ["g-4", "g-3", "g-2", "g-1", "g-0"];
     let page = model.by_key(ask.clone()).await.unwrap();
     assert_eq!((ids(&page.events), model.gaps_closed()), (expected.to_vec(), before + 1));
-    assert!(page.as_of[0].offset >= last.unwrap().offset);
+    assert!(page.from_log && page.as_of[0].offset >= last.unwrap().offset);
     // What closed the gap was handed on: the next reader needs no log.
     let page = model.by_key(ask).await.unwrap();
     assert_eq!((ids(&page.events), model.gaps_closed()), (expected.to_vec(), before + 1));
-    assert_eq!(model.recent.by_id(ROUTE, "g-2", None, last).await.unwrap().id(), "g-2");
+    assert!(!page.from_log);
+    assert_eq!(model.recent.by_id(ROUTE, &id("g-2", None, last)).await.unwrap().id(), "g-2");
     // Nobody says any more that the other partitions are fresh: their ends are asked for.
     let by_order = ByKey { kind: Some("order".to_owned()), ..key("o-g") };
     let page = until("the bound has passed", PATIENCE, async || {
@@ -245,6 +265,7 @@ async fn all_of_it(model: &Model) {
     assert!(*model.ready.borrow());
     finds_what_was_produced(model).await;
     shows_soon_what_was_acked(model).await;
+    strong_shows_at_once_what_was_acked(model).await;
     pages_and_says_what_was_cut(model).await;
     refuses_by_name(model).await;
     passes_over_what_is_no_event(model).await;

@@ -208,7 +208,7 @@ fn with_realloc(module: &[u8], instructions: &[u8]) -> Result<Vec<u8>> {
 /// The same module with functions that nobody calls, and that are much work for a compiler: long, and nothing of it
 /// may be left out.
 fn slow_to_compile(module: &[u8]) -> Result<Vec<u8>> {
-    const FUNCTIONS_MORE: usize = 24;
+    const FUNCTIONS_MORE: usize = 64;
     const LEVELS: usize = 40_000;
     let mut all = sections(module)?;
     let functions = section(&all, FUNCTIONS)?;

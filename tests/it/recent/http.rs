@@ -1,0 +1,97 @@
+//! Lookups as HTTP clients meet them: levels, tags, waiting, and where an answer came from.
+
+use std::time::{Duration, Instant};
+
+use reqwest::{Response, StatusCode};
+use serde_json::Value;
+
+use crate::spine::{Client, orders};
+
+fn order(number: u32, user: &str) -> String {
+    format!(
+        r#"{{"order_id":"o-{number}","customer":{{"user_id":"{user}"}},"items":[{{"sku":"BK-30411","quantity":1,"price":12.5}}],"total":12.5,"currency":"EUR","placed_at":"2026-11-23T09:26:53Z"}}"#
+    )
+}
+
+/// A lookup with these headers.
+async fn get(client: &Client, rest: &str, headers: &[(&str, &str)]) -> Response {
+    let mut request = client.http.get(client.weir.url(&format!("/v1/events/{}{rest}", client.route)));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.send().await.unwrap()
+}
+
+fn header(response: &Response, name: &str) -> String {
+    response.headers().get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
+}
+
+async fn body(response: Response) -> Value {
+    serde_json::from_slice(&response.bytes().await.unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_knows_the_newest_event_is_told_so_and_may_wait_for_the_next() {
+    let client = orders().await.start().await;
+    let stored = client.event(order(1, "u-1")).await.body;
+    let place = format!("{}:{}", stored["partition"], stored["offset"]);
+    let first = get(&client, &format!("?key=u-1&min_position={place}"), &[]).await;
+    assert_eq!(first.status(), StatusCode::OK);
+    assert_eq!(header(&first, "cache-control"), "private, no-cache");
+    let etag = header(&first, "etag");
+    assert!(etag.starts_with("W/\""), "{etag}");
+
+    let again = get(&client, "?key=u-1", &[("if-none-match", &etag)]).await;
+    assert_eq!((again.status(), header(&again, "etag")), (StatusCode::NOT_MODIFIED, etag.clone()));
+    assert!(again.bytes().await.unwrap().is_empty());
+    let other = get(&client, "?key=u-2", &[("if-none-match", &etag)]).await;
+    assert_eq!(other.status(), StatusCode::OK, "another key's tag says nothing");
+
+    // Nothing comes for this key: it waits its time out, whatever comes for others.
+    let waits = [("if-none-match", etag.as_str()), ("prefer", "wait=1")];
+    let begun = Instant::now();
+    let (waited, _) = tokio::join!(get(&client, "?key=u-1", &waits), client.event(order(2, "u-9")));
+    assert_eq!(
+        (waited.status(), header(&waited, "preference-applied")),
+        (StatusCode::NOT_MODIFIED, "wait=1".to_owned())
+    );
+    assert!(begun.elapsed() >= Duration::from_secs(1));
+
+    // The next one ends the wait.
+    let waits = [("if-none-match", etag.as_str()), ("prefer", "wait=25")];
+    let begun = Instant::now();
+    let (waited, sent) = tokio::join!(get(&client, "?key=u-1", &waits), client.event(order(3, "u-1")));
+    assert_eq!((waited.status(), sent.status), (StatusCode::OK, 201));
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert_ne!(header(&waited, "etag"), etag);
+    assert_eq!(body(waited).await["events"][0]["data"]["order_id"], "o-3");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_says_how_it_came_and_what_is_not_there_since_when() {
+    let client = orders().await.start().await;
+    let stored = client.event(order(1, "u-1")).await.body;
+    let strong = get(&client, "?key=u-1&level=strong", &[]).await;
+    assert_eq!(body(strong).await["events"][0]["id"], stored["id"]);
+    let id = stored["id"].as_str().unwrap();
+    let one = get(&client, &format!("/{id}?level=strong"), &[]).await;
+    assert_eq!((one.status(), header(&one, "cache-status").as_str()), (StatusCode::OK, "weir; hit"));
+    let known = [("if-none-match", header(&one, "etag"))].map(|(name, tag)| (name, tag));
+    let known: Vec<_> = known.iter().map(|(name, tag)| (*name, tag.as_str())).collect();
+    let at = format!("/at/{}/{}", stored["partition"], stored["offset"]);
+    for path in [format!("/{id}"), at] {
+        assert_eq!(get(&client, &path, &known).await.status(), StatusCode::NOT_MODIFIED, "{path}");
+    }
+    assert!(client.metric("weir_recent_total", "what=\"hit\"").await >= 3.0);
+
+    let absent = get(&client, "/nobody", &[]).await;
+    assert_eq!(absent.status(), StatusCode::NOT_FOUND);
+    let problem = body(absent).await;
+    assert_eq!(problem["code"], "not-in-window");
+    assert!(problem["window_start"].as_str().unwrap().ends_with('Z'), "{problem}");
+    let unknown = get(&client, "?key=u-1&level=eventual", &[]).await;
+    assert_eq!(
+        (unknown.status(), body(unknown).await["code"].as_str()),
+        (StatusCode::BAD_REQUEST, Some("bad-query"))
+    );
+}

@@ -1,0 +1,536 @@
+//! The shipped scripts under everything that can happen around them: two projectors that know nothing of each other,
+//! calls that arrive long after whoever sent them is gone, failovers that keep a prefix, empty restarts, a log that is
+//! cut. After each step every key is read as a lookup reads it, and the answer is compared with the log.
+//!
+//! Then the gate: with any one fence taken out, of the scripts' text or of what their caller does, a run must fail.
+
+use std::collections::BTreeSet;
+
+use futures_util::future::join_all;
+use weir_tests::world::{Reply, Resp, fresh_name, shared_valkey};
+
+const RUNS: u64 = 24;
+const STEPS: usize = 150;
+/// A mutant that as many runs do not catch is not caught.
+const RUNS_FOR_A_MUTANT: u64 = 60;
+const KEYS: u64 = 3;
+const PER_KEY: usize = 3;
+/// Steps until an event has left the window.
+const WINDOW: i64 = 8;
+/// Commands that a failover loses, at most.
+const LOST_MAX: u64 = 12;
+const NEVER: &[u8] = b"99999999999999";
+
+type Command = Vec<Vec<u8>>;
+
+/// What keeps answers right: the scripts, and what their caller sees to.
+#[derive(Clone)]
+struct Fences {
+    open: String,
+    apply: String,
+    floor: String,
+    read: String,
+    generation_in_names: bool,
+    bodies_are_identified: bool,
+    end_before_start: bool,
+}
+
+impl Fences {
+    fn shipped() -> Fences {
+        Fences {
+            open: include_str!("../../../gateway/src/valkey/scripts/open.lua").to_owned(),
+            apply: include_str!("../../../gateway/src/valkey/scripts/apply.lua").to_owned(),
+            floor: include_str!("../../../gateway/src/valkey/scripts/floor.lua").to_owned(),
+            read: include_str!("../../../gateway/src/valkey/scripts/read.lua").to_owned(),
+            generation_in_names: true,
+            bodies_are_identified: true,
+            end_before_start: true,
+        }
+    }
+}
+
+/// Repeatable chance (splitmix64).
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound.max(1)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Event {
+    id: u64,
+    key: u64,
+    time: i64,
+}
+
+/// A projector's idea of where it stands; `None`: it has to look.
+#[derive(Clone, Default)]
+struct Projector {
+    stand: Option<(String, i64)>,
+    /// When it asked for the log's end, and what that was.
+    sample: Option<(i64, i64)>,
+}
+
+/// A watermark as a script replies it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Watermark {
+    generation: String,
+    next: i64,
+    fresh: i64,
+    floor: i64,
+    floor_time: i64,
+}
+
+struct World<'f> {
+    fences: &'f Fences,
+    chance: Chance,
+    connection: Resp,
+    tag: String,
+    /// Every key that may be there.
+    names: BTreeSet<Vec<u8>>,
+    /// What the server has done: a failover keeps a prefix of it.
+    done: Vec<Command>,
+    /// So much of it no failover loses: that the log was cut cannot be told from offsets if that is lost, too.
+    safe: usize,
+    /// What is still on its way from projectors that are gone.
+    late: Vec<Vec<Command>>,
+    projectors: [Projector; 2],
+    clock: i64,
+    log: Vec<Event>,
+    next_id: u64,
+    /// The log's end at each time.
+    ends: Vec<i64>,
+    /// The generation that the reader last met.
+    known: String,
+    /// The last watermark, unless the server has lost something since.
+    before: Option<Watermark>,
+}
+
+impl World<'_> {
+    async fn new(fences: &Fences, seed: u64) -> World<'_> {
+        let tag = format!("{{{}}}", fresh_name("model"));
+        let owner = shared_valkey().await.primary_of(&tag).await.unwrap();
+        World {
+            fences,
+            chance: Chance(seed),
+            connection: Resp::connect(owner.address(), None).await.unwrap(),
+            tag,
+            names: BTreeSet::new(),
+            done: Vec::new(),
+            safe: 0,
+            late: Vec::new(),
+            projectors: Default::default(),
+            clock: 1,
+            log: Vec::new(),
+            next_id: 1,
+            ends: vec![0, 0],
+            known: String::new(),
+            before: None,
+        }
+    }
+
+    fn end(&self) -> i64 {
+        self.log.len() as i64
+    }
+
+    fn name(&self, kind: &str, generation: &str, rest: impl std::fmt::Display) -> Vec<u8> {
+        let generation = if self.fences.generation_in_names { generation } else { "" };
+        format!("{}:{kind}:{generation}:{rest}", self.tag).into_bytes()
+    }
+
+    fn eval(&self, script: &str, keys: Vec<Vec<u8>>, args: Vec<Vec<u8>>) -> Command {
+        let mut command = vec![b"EVAL".to_vec(), script.into(), (keys.len() + 1).to_string().into_bytes()];
+        command.push(format!("{}:w", self.tag).into_bytes());
+        command.extend(keys);
+        command.extend(args);
+        command
+    }
+
+    async fn run(&mut self, command: Command) -> Result<Reply, String> {
+        let keys = match &*command[0] {
+            b"EVAL" => {
+                let count: usize = String::from_utf8_lossy(&command[2]).parse().unwrap();
+                &command[3..3 + count]
+            }
+            _ => &command[1..2],
+        };
+        self.names.extend(keys.iter().cloned());
+        let reply = self.connection.call(&command).await.unwrap();
+        self.done.push(command);
+        if let Reply::Error(error) = &reply { Err(format!("a script failed: {error}")) } else { Ok(reply) }
+    }
+
+    async fn forget_all(&mut self) {
+        for name in &self.names {
+            self.connection.call(&[b"DEL", &name[..]]).await.unwrap();
+        }
+        self.before = None;
+    }
+
+    fn append(&mut self) {
+        for _ in 0..=self.chance.below(4) {
+            let event = Event { id: self.next_id, key: self.chance.below(KEYS), time: self.clock };
+            self.next_id += 1;
+            self.log.push(event);
+        }
+    }
+
+    fn perhaps_append(&mut self) {
+        if self.chance.below(2) == 0 {
+            self.append();
+        }
+    }
+
+    async fn step(&mut self) -> Result<(), String> {
+        let which = self.chance.below(2) as usize;
+        match self.chance.below(100) {
+            0..=29 => self.append(),
+            30..=59 => self.project(which, false).await?,
+            60..=65 => self.projectors[which].sample = Some((self.clock, self.end())),
+            66..=71 => self.projectors[which].stand = None,
+            72..=77 => self.project(which, true).await?,
+            78..=84 => self.deliver().await?,
+            85..=88 => self.fail_over().await,
+            89 => {
+                self.forget_all().await;
+                self.done.clear();
+                self.safe = 0;
+            }
+            90..=93 => self.raise_floor(which).await?,
+            94..=96 => self.write_another_body().await?,
+            _ => self.cut().await?,
+        }
+        self.clock += 1;
+        self.ends.push(self.end());
+        Ok(())
+    }
+
+    /// One step of a projector: to the next watermark, or, if it dies on the way, as far as a queue.
+    async fn project(&mut self, which: usize, dies: bool) -> Result<(), String> {
+        let Some((generation, from)) = self.projectors[which].stand.clone() else {
+            return self.stand(which).await;
+        };
+        if from > self.end() {
+            return self.stand(which).await;
+        }
+        let to = self.end().min(from + self.chance.below(7) as i64);
+        let events: Vec<_> = (from..to).map(|offset| (offset, self.log[offset as usize])).collect();
+        let mut commands = Vec::new();
+        let (mut keys, mut refs) = (Vec::new(), Vec::new());
+        for (offset, event) in &events {
+            let body = self.name("b", &generation, offset);
+            commands.push(vec![b"SET".to_vec(), body, event.id.to_string().into_bytes()]);
+            keys.push(self.name("l", &generation, event.key));
+            refs.extend([reference(*offset, *event), NEVER.to_vec()]);
+        }
+        let sample = self.projectors[which].sample.filter(|(_, end)| *end <= to);
+        let fresh = sample.map_or(String::new(), |(time, _)| time.to_string());
+        let numbers = [from.to_string(), to.to_string(), fresh, (PER_KEY + 1).to_string(), keys.len().to_string()];
+        let mut args = vec![generation.clone().into_bytes()];
+        args.extend(numbers.map(String::into_bytes));
+        args.extend(refs);
+        commands.push(self.eval(&self.fences.apply, keys, args));
+        if dies {
+            self.late.push(commands);
+            self.projectors[which] = Projector::default();
+            return Ok(());
+        }
+        let mut reply = Reply::Nil;
+        for command in commands {
+            reply = self.run(command).await?;
+        }
+        let done = reply.items().first().map(Reply::text).as_deref() == Some("OK");
+        self.projectors[which].stand = done.then_some((generation, to));
+        Ok(())
+    }
+
+    /// A projector looks where the slot stands, and opens it if need be.
+    async fn stand(&mut self, which: usize) -> Result<(), String> {
+        let found = self.watermark().await?;
+        let seen = match found {
+            Some(watermark) if watermark.next <= self.end() => {
+                self.projectors[which].stand = Some((watermark.generation, watermark.next));
+                return Ok(());
+            }
+            Some(watermark) => watermark.generation,
+            None => String::new(),
+        };
+        // The end and the window's start are two questions, and events may come in between.
+        let [end, start] = if self.fences.end_before_start {
+            let end = self.end();
+            self.perhaps_append();
+            [end, self.window_start()]
+        } else {
+            let start = self.window_start();
+            self.perhaps_append();
+            [self.end(), start]
+        };
+        let at = start.min(end);
+        let new = format!("{:016x}", self.chance.below(u64::MAX));
+        let args = [seen, new, at.to_string(), "0".to_owned()].map(String::into_bytes);
+        let open = self.eval(&self.fences.open, Vec::new(), args.to_vec());
+        let watermark = read_watermark(&self.run(open).await?).ok_or("open replied no watermark")?;
+        let stands = watermark.next <= self.end();
+        self.projectors[which].stand = stands.then_some((watermark.generation, watermark.next));
+        Ok(())
+    }
+
+    /// The first offset within the window; beyond all, if there is none.
+    fn window_start(&self) -> i64 {
+        let first = self.log.iter().position(|event| event.time > self.clock - WINDOW);
+        first.map_or(i64::MAX, |first| first as i64)
+    }
+
+    async fn watermark(&mut self) -> Result<Option<Watermark>, String> {
+        let args = vec![Vec::new(), b"none".to_vec()];
+        let reply = self.connection.call(&self.eval(&self.fences.read, Vec::new(), args)).await.unwrap();
+        Ok(reply.items().first().and_then(read_watermark))
+    }
+
+    async fn deliver(&mut self) -> Result<(), String> {
+        if self.late.is_empty() {
+            return Ok(());
+        }
+        let which = self.chance.below(self.late.len() as u64) as usize;
+        for command in self.late.swap_remove(which) {
+            self.run(command).await?;
+        }
+        Ok(())
+    }
+
+    async fn fail_over(&mut self) {
+        let lost = self.chance.below(LOST_MAX + 1) as usize;
+        self.done.truncate(self.done.len().saturating_sub(lost).max(self.safe));
+        self.forget_all().await;
+        for command in &self.done {
+            self.connection.call(command).await.unwrap();
+        }
+    }
+
+    /// A projector frees what lies below some offset; or dies before it does.
+    async fn raise_floor(&mut self, which: usize) -> Result<(), String> {
+        let Some((generation, next)) = self.projectors[which].stand.clone() else { return Ok(()) };
+        let at = self.chance.below(next.min(self.end()) as u64 + 1) as i64;
+        let time = if at == 0 { 0 } else { self.log[at as usize - 1].time + 1 };
+        let args = [generation.clone(), at.to_string(), time.to_string()].map(String::into_bytes);
+        let floor = self.eval(&self.fences.floor, Vec::new(), args.to_vec());
+        if self.chance.below(3) == 0 {
+            self.late.push(vec![floor]);
+            return Ok(());
+        }
+        if self.run(floor).await?.items().first().map(Reply::text).as_deref() == Some("OK") {
+            for offset in (at - 4).max(0)..at {
+                let body = self.name("b", &generation, offset);
+                self.run(vec![b"DEL".to_vec(), body]).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a body is, something else is written: by whoever read another log, or by a fault of the machine.
+    async fn write_another_body(&mut self) -> Result<(), String> {
+        let Some(watermark) = self.watermark().await? else { return Ok(()) };
+        let offset = self.chance.below(watermark.next.max(1) as u64);
+        let body = self.name("b", &watermark.generation, offset);
+        self.run(vec![b"SET".to_vec(), body, b"999999".to_vec()]).await.map(drop)
+    }
+
+    /// The log loses its end, as after an unclean election; the projectors begin again.
+    async fn cut(&mut self) -> Result<(), String> {
+        let Some(watermark) = self.watermark().await? else { return Ok(()) };
+        let kept = self.end() - self.chance.below(5) as i64;
+        if watermark.next <= kept {
+            return Ok(());
+        }
+        self.log.truncate(kept.max(0) as usize);
+        let end = self.end();
+        self.ends.iter_mut().for_each(|known| *known = end.min(*known));
+        self.projectors = Default::default();
+        self.stand(0).await?;
+        self.safe = self.done.len();
+        Ok(())
+    }
+
+    /// Reads every key as a lookup does, and compares.
+    async fn check(&mut self) -> Result<(), String> {
+        for key in 0..KEYS {
+            let Some((watermark, refs)) = self.look(key).await? else { continue };
+            self.check_claims(&watermark)?;
+            let from = watermark.floor.max(0);
+            let in_window = |event: &Event| event.time > self.clock - WINDOW;
+            let expected: Vec<_> = (from..watermark.next)
+                .rev()
+                .filter_map(|offset| Some((offset, *self.log.get(offset as usize)?)))
+                .filter(|(_, event)| event.key == key && in_window(event))
+                .take(PER_KEY)
+                .collect();
+            let mut found = Vec::new();
+            for (offset, id, time) in refs.into_iter().take(PER_KEY) {
+                if offset >= watermark.floor && time > self.clock - WINDOW {
+                    found.push((offset, self.event(&watermark, offset, id).await));
+                }
+            }
+            if found != expected {
+                return Err(format!("key {key} at {watermark:?}: found {found:?}, expected {expected:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The refs of a key, newest first: offset, id, time.
+    async fn look(&mut self, key: u64) -> Result<Option<(Watermark, Vec<(i64, u64, i64)>)>, String> {
+        for _ in 0..2 {
+            let list = self.name("l", &self.known, key);
+            let args = vec![self.known.clone().into_bytes(), b"list".to_vec(), (PER_KEY + 1).to_string().into_bytes()];
+            let reply = self.connection.call(&self.eval(&self.fences.read, vec![list], args)).await.unwrap();
+            if let Reply::Error(error) = &reply {
+                return Err(format!("a script failed: {error}"));
+            }
+            let Some(watermark) = reply.items().first().and_then(read_watermark) else { return Ok(None) };
+            self.known.clone_from(&watermark.generation);
+            if let [_, _, refs] = reply.items() {
+                return Ok(Some((watermark, refs.items().iter().map(read_reference).collect())));
+            }
+        }
+        Err("the generation changed while nobody changed it".to_owned())
+    }
+
+    /// What a watermark says of itself.
+    fn check_claims(&mut self, watermark: &Watermark) -> Result<(), String> {
+        let wrong = |what: &str| Err(format!("{what}: {watermark:?}, log {:?}", self.log));
+        if watermark.next > self.end() {
+            return wrong("it covers more than there is");
+        }
+        if self.ends[watermark.fresh as usize] > watermark.next {
+            return wrong("it is not as fresh as it says");
+        }
+        let below = self.log.iter().take(watermark.floor.max(0) as usize);
+        if below.into_iter().any(|event| event.time > self.clock - WINDOW && event.time >= watermark.floor_time) {
+            return wrong("it lacks what it does not own up to");
+        }
+        let before = self.before.replace(watermark.clone());
+        match before.filter(|before| before.generation == watermark.generation) {
+            Some(before) if before.fresh > watermark.fresh => wrong("it got staler"),
+            Some(before) if before.floor > watermark.floor => wrong("its floor fell"),
+            _ => Ok(()),
+        }
+    }
+
+    /// The event of a ref: what the store has under its offset if it is the same, else what the log has.
+    async fn event(&mut self, watermark: &Watermark, offset: i64, id: u64) -> Event {
+        let body = self.name("b", &watermark.generation, offset);
+        let stored: Option<u64> = self.connection.call(&[b"GET", &body[..]]).await.unwrap().text().parse().ok();
+        let logged = self.log.get(offset as usize).copied();
+        let is_it = |stored: &u64| *stored == id || !self.fences.bodies_are_identified;
+        match (stored.filter(is_it), logged) {
+            (Some(stored), Some(logged)) => Event { id: stored, ..logged },
+            (None, Some(logged)) if logged.id == id => logged,
+            (_, _) => Event { id, key: u64::MAX, time: -1 },
+        }
+    }
+}
+
+/// A ref as `recent` writes it: offset, time, type, id.
+fn reference(offset: i64, event: Event) -> Vec<u8> {
+    let mut bytes = offset.to_be_bytes().to_vec();
+    bytes.extend(event.time.to_be_bytes());
+    bytes.extend([0; 16]);
+    bytes.extend(event.id.to_be_bytes());
+    bytes
+}
+
+fn read_reference(reply: &Reply) -> (i64, u64, i64) {
+    let Reply::Bytes(bytes) = reply else { panic!("no ref: {reply:?}") };
+    let eight = |at: usize| <[u8; 8]>::try_from(&bytes[at..at + 8]).unwrap();
+    (i64::from_be_bytes(eight(0)), u64::from_be_bytes(eight(32)), i64::from_be_bytes(eight(8)))
+}
+
+fn read_watermark(reply: &Reply) -> Option<Watermark> {
+    let [generation, numbers @ ..] = reply.items() else { return None };
+    let numbers: Vec<i64> = numbers.iter().map(|number| number.text().parse().unwrap()).collect();
+    let [next, fresh, floor, floor_time] = numbers[..] else { panic!("no watermark: {reply:?}") };
+    Some(Watermark { generation: generation.text(), next, fresh, floor, floor_time })
+}
+
+/// One run, to its end or to the first wrong answer.
+async fn run(fences: &Fences, seed: u64) -> Result<(), String> {
+    let mut world = World::new(fences, seed).await;
+    let mut ended = Ok(());
+    for step in 0..STEPS {
+        ended = world.step().await;
+        if ended.is_ok() {
+            ended = world.check().await;
+        }
+        if let Err(why) = &mut ended {
+            *why = format!("seed {seed}, step {step}: {why}");
+            break;
+        }
+    }
+    world.forget_all().await;
+    ended
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_answer_is_wrong_whatever_happens_around_the_scripts() {
+    let fences = Fences::shipped();
+    for ended in join_all((0..RUNS).map(|seed| run(&fences, seed))).await {
+        ended.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_any_one_fence_an_answer_is_wrong() {
+    let mut mutants: Vec<(&str, Fences)> = Vec::new();
+    let mut without = |name, cut: fn(&mut Fences)| {
+        let mut fences = Fences::shipped();
+        cut(&mut fences);
+        mutants.push((name, fences));
+    };
+    without("generation in names", |fences| fences.generation_in_names = false);
+    without("identity of bodies", |fences| fences.bodies_are_identified = false);
+    without("the end before the window's start", |fences| fences.end_before_start = false);
+    without("apply: generation", |fences| {
+        edit(&mut fences.apply, "if w[1] ~= ARGV[1] then return {'GEN', w[1]} end", "");
+    });
+    without("apply: GAP", |fences| {
+        edit(&mut fences.apply, "if tonumber(ARGV[2]) > next then return {'GAP', w[2]} end", "");
+    });
+    without("apply: what is below the watermark is skipped", |fences| {
+        edit(&mut fences.apply, "if struct.unpack('>i8', ref) >= next then", "if true then");
+    });
+    without("apply: the watermark only rises", |fences| {
+        edit(&mut fences.apply, "if to > next then redis.call('HSET'", "if true then redis.call('HSET'");
+    });
+    without("apply: fresh only goes forward", |fences| {
+        edit(&mut fences.apply, " and tonumber(ARGV[4]) > tonumber(w[3])", "");
+    });
+    without("floor: generation", |fences| {
+        edit(&mut fences.floor, "if w[1] ~= ARGV[1] then return {'GEN', w[1]} end", "");
+    });
+    without("floor: it only rises", |fences| {
+        edit(&mut fences.floor, "if tonumber(ARGV[2]) > tonumber(w[2]) then", "if true then");
+    });
+    without("read: generation", |fences| edit(&mut fences.read, " or w[1] ~= ARGV[1]", ""));
+    let caught = mutants.iter().map(|(name, fences)| async move {
+        for seed in 0..RUNS_FOR_A_MUTANT {
+            if let Err(why) = run(fences, seed).await {
+                println!("without {name}: {why}");
+                return None;
+            }
+        }
+        Some(*name)
+    });
+    let missed: Vec<_> = join_all(caught).await.into_iter().flatten().collect();
+    assert!(missed.is_empty(), "nobody misses: {missed:?}");
+}
+
+fn edit(script: &mut String, fence: &str, instead: &str) {
+    assert_eq!(script.matches(fence).count(), 1, "the script has another text: {fence}");
+    *script = script.replace(fence, instead);
+}
