@@ -4,6 +4,7 @@
 mod contract;
 mod http;
 mod lookups;
+mod model;
 mod scripts;
 
 use std::time::{SystemTime, UNIX_EPOCH};
