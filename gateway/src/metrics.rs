@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use prometheus::{
-    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry, TextEncoder,
+    Encoder as _, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::problem::{Code, Outcome};
@@ -21,6 +21,8 @@ pub struct Metrics {
     answers: Arc<Answers>,
     recent: IntCounterVec,
     aside: IntGaugeVec,
+    recent_lag: IntGaugeVec,
+    recent_stale: GaugeVec,
     /// Bytes of events in the house, of the limit `in_flight_bytes_max`.
     pub in_flight_bytes: IntGauge,
     /// Open connections of the ingest listener.
@@ -84,6 +86,18 @@ impl Metrics {
         .buckets(SECONDS_BUCKETS.to_vec());
         let stage_seconds = HistogramVec::new(seconds, &["route", "stage"])?;
         registry.register(Box::new(stage_seconds.clone()))?;
+        let lag = Opts::new(
+            "weir_recent_lag_events",
+            "Events between the read model and the log's end, in the partitions that this gateway reads.",
+        );
+        let recent_lag = IntGaugeVec::new(lag, &["topic"])?;
+        registry.register(Box::new(recent_lag.clone()))?;
+        let stale = Opts::new(
+            "weir_recent_stale_seconds",
+            "Longest time since one of these partitions was known to be at the log's end.",
+        );
+        let recent_stale = GaugeVec::new(stale, &["topic"])?;
+        registry.register(Box::new(recent_stale.clone()))?;
         let aside = Opts::new(
             "weir_route_aside",
             "1 while a route's plugins run on a thread of their own, for being slow.",
@@ -109,6 +123,8 @@ impl Metrics {
             in_flight_bytes: gauge("weir_in_flight_bytes", "Bytes of events in the house, copies counted.")?,
             connections: gauge("weir_connections", "Open connections of the ingest listener.")?,
             stage_seconds,
+            recent_lag,
+            recent_stale,
             aside,
             registry,
         })
@@ -146,6 +162,12 @@ impl Metrics {
             let counter = self.recent.with_label_values(&[what]);
             counter.inc_by(count.saturating_sub(counter.get()));
         }
+    }
+
+    /// How far the read model is behind; `topic` must come from the config.
+    pub fn recent_lag(&self, topic: &str, events: i64, stale: Duration) {
+        self.recent_lag.with_label_values(&[topic]).set(events);
+        self.recent_stale.with_label_values(&[topic]).set(stale.as_secs_f64());
     }
 
     /// Whether a route's plugins run aside; `route` must come from the config.

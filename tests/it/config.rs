@@ -5,7 +5,9 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use weir_tests::world::{Kafka, KafkaOptions, fresh_name, inputs, shared_kafka, shared_valkey};
+use weir_tests::world::{
+    Kafka, KafkaOptions, Valkey, ValkeyOptions, fresh_name, inputs, shared_kafka, shared_valkey,
+};
 
 /// A folder with this `weir.yaml`.
 fn folder(config: &str) -> TempDir {
@@ -143,6 +145,24 @@ fn validate_says_who_does_not_answer() {
         &[("WEIR__VALKEY", "{nodes: ['127.0.0.1:1']}")],
     );
     expect(&output, 1, &["✗ kafka 127.0.0.1:1: Kafka does not answer", "✗ valkey 127.0.0.1:1: "]);
+}
+
+#[tokio::test]
+async fn a_valkey_that_evicts_is_refused() {
+    let settings = vec![("maxmemory-policy".to_owned(), "allkeys-lru".to_owned())];
+    let valkey = Valkey::start(ValkeyOptions { settings, ..ValkeyOptions::default() }).await;
+    let (kafka, topic) = (shared_kafka().await, fresh_name("evicting"));
+    for topic in [&topic, &format!("{topic}.dead-letter")] {
+        kafka.create_topic(topic, 2, &[]).await;
+    }
+    let brokers = kafka.bootstrap().split(',').next().unwrap();
+    let nodes = format!("{{nodes: ['{}']}}", valkey.nodes()[0].address());
+    let folder = folder(&format!("listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\n{}", config(brokers, &topic)));
+    let texts = ["`maxmemory-policy` is `allkeys-lru`", "set `noeviction`"];
+    for command in ["validate", "serve"] {
+        let output = weir(folder.path(), &[command, "-c", "weir.yaml"], &[("WEIR__VALKEY", &nodes)]);
+        expect(&output, 64, &texts);
+    }
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use crate::parts;
 use crate::plugin::{Host, Plugin, TABLE_BYTES_MAX};
 use crate::route::AfterPlugins;
 use crate::schema::{self, Registry};
+use crate::serve::evicts;
 use crate::valkey::Valkey;
 
 /// How long Valkey may take for its answer.
@@ -133,7 +134,15 @@ async fn valkey(config: &Config, checks: &mut Checks) {
     };
     match Valkey::connect(&settings, Handle::current()) {
         Ok(store) => match tokio::time::timeout(VALKEY_TIMEOUT, store.ping()).await {
-            Ok(Ok(())) => checks.add(what, Verdict::Good, "answers"),
+            Ok(Ok(())) => match store.evicting().await {
+                Ok(evicting) if evicting.is_empty() => checks.add(what, Verdict::Good, "answers"),
+                Ok(evicting) => {
+                    for (node, policy) in evicting {
+                        checks.add(what.clone(), Verdict::Wrong, evicts(&node, &policy));
+                    }
+                }
+                Err(error) => checks.add(what, Verdict::Unavailable, error.to_string()),
+            },
             Ok(Err(error)) => checks.add(what, Verdict::Unavailable, error.to_string()),
             Err(_) => checks.add(what, Verdict::Unavailable, "no answer in 10 s"),
         },

@@ -17,15 +17,15 @@ pub type Reasons = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
 /// Brings the gauges up to date before they are rendered.
 pub type Gauges = Arc<dyn Fn() + Send + Sync>;
 
-/// The admin paths, and those of plugin versions.
+/// The admin paths, and those of other modules.
 pub fn router(
     metrics: Arc<Metrics>,
     live: Reasons,
     ready: Reasons,
     gauges: Gauges,
-    plugins: Router,
+    others: Router,
 ) -> Router {
-    plugins
+    others
         .route("/livez", get(health).with_state(live))
         .route("/readyz", get(health).with_state(ready))
         .route("/metrics", get(render).with_state((metrics, gauges)))

@@ -35,6 +35,22 @@ pub fn router(recent: Option<Recent>) -> Router {
         .with_state(recent)
 }
 
+/// What operators ask: where every partition stands.
+pub fn admin_router(recent: Option<Recent>) -> Router {
+    Router::new().route("/admin/v1/recent", get(status)).with_state(recent)
+}
+
+async fn status(State(recent): Recents) -> Response<Body> {
+    match enabled(recent.as_ref()) {
+        Ok(recent) => {
+            let partitions = recent.status().await;
+            let json = serde_json::json!({"partitions": partitions}).to_string();
+            reply::json(StatusCode::OK, "application/json", json.into_bytes())
+        }
+        Err(problem) => reply::problem(&problem),
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct KeyQuery {

@@ -8,6 +8,7 @@ mod lookup;
 mod projector;
 mod record;
 mod slot;
+mod status;
 mod view;
 
 use std::collections::HashMap;
@@ -25,9 +26,11 @@ use crate::ports::{Keep, RecentStore};
 
 pub use answer::{AsOf, Event, Page};
 pub use lookup::{ById, ByKey, Level, MinPosition};
+pub use status::{Lag, Standing};
 
 use gap::Gaps;
 use projector::Projector;
+use status::Stands;
 
 /// How much one route keeps for lookups.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
@@ -146,6 +149,7 @@ pub struct Recent {
     ends: Arc<Ends>,
     gaps: Arc<Gaps>,
     counts: Arc<Counts>,
+    stands: Arc<Stands>,
     projector: Arc<Projector>,
 }
 
@@ -163,13 +167,16 @@ impl Recent {
         let gaps =
             Gaps::new(&start.kafka, Arc::clone(&start.store), start.runtime.clone(), Arc::clone(&counts));
         let store = Arc::clone(&start.store);
-        let (projector, ready) = Projector::start(start, Arc::clone(&ends), Arc::clone(&counts))?;
+        let stands = Arc::new(Stands::default());
+        let shared = (Arc::clone(&ends), Arc::clone(&counts), Arc::clone(&stands));
+        let (projector, ready) = Projector::start(start, shared)?;
         let recent = Recent {
             routes: Arc::new(routes),
             store,
             ends,
             gaps: Arc::new(gaps),
             counts,
+            stands,
             projector: Arc::new(projector),
         };
         Ok((recent, ready))

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::slot::{Source, project};
+use super::status::Stands;
 use super::{CLIENT_GROUP, Counts, Mode, Start, Topic};
 use crate::kafka::consumer::{Ends, Log, Member, Owned, Sample};
 use crate::ports::Slot;
@@ -30,8 +31,7 @@ pub(super) struct Projector {
 impl Projector {
     pub(super) fn start(
         start: Start,
-        ends: Arc<Ends>,
-        counts: Arc<Counts>,
+        (ends, counts, stands): (Arc<Ends>, Arc<Counts>, Arc<Stands>),
     ) -> Result<(Projector, watch::Receiver<bool>), KafkaError> {
         let topics: HashMap<Arc<str>, Topic> =
             start.topics.iter().map(|topic| (Arc::clone(&topic.topic), topic.clone())).collect();
@@ -44,7 +44,7 @@ impl Projector {
         let fetch_wait_ms = if manual { 5 } else { 100 };
         let log = Log::open(&start.kafka, CLIENT_GROUP, fetch_wait_ms, &start.runtime)?;
         let owned = member.as_ref().map(Member::watch);
-        let source = Arc::new(Source { log, ends, store: start.store, counts, manual });
+        let source = Arc::new(Source { log, ends, store: start.store, counts, stands, manual });
         let (ready, warm) = watch::channel(false);
         let (stop, stopping) = watch::channel(false);
         let manager = Manager { source, topics, running: HashMap::new(), ready };
@@ -132,6 +132,7 @@ impl Manager {
             .collect();
         for slot in gone {
             if let Some(running) = self.running.remove(&slot) {
+                self.source.stands.gone(&slot);
                 running.task.abort();
                 if let Err(error) = running.task.await
                     && error.is_panic()

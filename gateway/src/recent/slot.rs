@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::record::entry;
+use super::status::Stands;
 use super::{Counts, unix_ms};
 use crate::kafka::consumer::{Bounds, Ends, Log, Sample, Tail};
 use crate::ports::{
@@ -28,6 +29,7 @@ pub(super) struct Source {
     pub(super) ends: Arc<Ends>,
     pub(super) store: Arc<dyn RecentStore>,
     pub(super) counts: Arc<Counts>,
+    pub(super) stands: Arc<Stands>,
     /// The mock cluster: no lookup by time, so a cold slot begins where the log does.
     pub(super) manual: bool,
 }
@@ -78,8 +80,9 @@ async fn follow(
         generation: watermark.generation,
         next: watermark.next,
         samples: source.ends.watch(),
-        told_ms: 0,
+        told_ms: watermark.fresh_ms,
     };
+    source.stands.at(slot, watermark.next, watermark.fresh_ms);
     follower.skip_to(bounds.start).await?;
     let tail = source.log.tail(slot, follower.next)?;
     loop {
@@ -195,6 +198,7 @@ impl Follower<'_> {
                 Ok(Applied::Done) => {
                     self.next = chunk.to;
                     self.told_ms = self.told_ms.max(chunk.fresh_ms.unwrap_or(0));
+                    self.source.stands.at(self.slot, self.next, self.told_ms);
                     return Ok(());
                 }
                 Ok(Applied::Gap(_) | Applied::Elsewhere) => return Err(Restart::Elsewhere),

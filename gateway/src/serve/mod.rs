@@ -5,6 +5,8 @@ mod listen;
 mod lookups;
 mod strength;
 
+pub use strength::evicts;
+
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -100,6 +102,7 @@ async fn serve(
 ) -> Result<(), ServeError> {
     let metrics = Arc::new(Metrics::new().map_err(|error| ServeError::Config(error.to_string()))?);
     let shared = Arc::new(parts::shared(config, &metrics)?);
+    let reads_valkey = read_model.is_none();
     let read_model = lookups::start(config, read_model)?;
     let (recent, warm) = read_model.unzip();
     let budget = Budget::new(config.limits.in_flight_bytes_max);
@@ -135,6 +138,7 @@ async fn serve(
     let ended = tokio::select! {
         signal = listen::signal() => signal.map(Ok).map_err(ServeError::system("signals cannot be received"))?,
         weak = strength::weak_topics(config) => Err(ServeError::Config(weak)),
+        evicting = strength::evicting_valkey(config), if reads_valkey => Err(ServeError::Config(evicting)),
     };
     tracing::info!(?ended, connections = workers.connections(), "stopping");
     stopping.store(true, Ordering::Release);
@@ -221,6 +225,7 @@ fn admin_router(
             reasons.iter().filter(|(holds, _)| *holds).map(|(_, reason)| (*reason).to_owned()).collect()
         }
     });
+    let others = http::recent::admin_router(recent.clone());
     let gauges: admin::Gauges = Arc::new({
         let (metrics, workers, budget) = (Arc::clone(metrics), Arc::clone(workers), Arc::clone(budget));
         let shared = Arc::clone(shared);
@@ -231,11 +236,18 @@ fn admin_router(
             }
             if let Some(recent) = &recent {
                 metrics.recent(&recent.counts().named());
+                for (topic, lag) in recent.lag() {
+                    metrics.recent_lag(
+                        &topic,
+                        lag.events,
+                        Duration::from_millis(lag.stale_ms.unsigned_abs()),
+                    );
+                }
             }
             metrics.connections.set(i64::try_from(workers.connections()).unwrap_or(i64::MAX));
             metrics.in_flight_bytes.set(i64::try_from(budget.used_bytes()).unwrap_or(i64::MAX));
         }
     });
     let plugins = http::plugins::router(Arc::clone(shared), plugin_bytes_max);
-    admin::router(Arc::clone(metrics), live, ready, gauges, plugins)
+    admin::router(Arc::clone(metrics), live, ready, gauges, plugins.merge(others))
 }

@@ -1,10 +1,14 @@
-//! Whether the topics can keep what is acknowledged. Asked as soon as Kafka answers, because an
-//! acknowledgement from a weak topic would promise what it cannot hold.
+//! Whether the topics can keep what is acknowledged, and Valkey what lookups rely on. Asked as soon as they answer:
+//! an acknowledgement from a weak topic would promise what it cannot hold, and an evicted entry is an event that a
+//! lookup would deny.
 
 use std::time::Duration;
 
+use tokio::runtime::Handle;
+
 use crate::config::Config;
 use crate::kafka::admin::{Admin, Finding, Weight, judge};
+use crate::valkey::Valkey;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_secs(2);
@@ -32,6 +36,33 @@ pub(super) async fn weak_topics(config: &Config) -> String {
         }
         tokio::time::sleep(RETRY).await;
     }
+}
+
+/// Returns when Valkey is known to evict, saying which node and why that must not be. Never returns if none does, or if
+/// there is no Valkey for lookups.
+pub(super) async fn evicting_valkey(config: &Config) -> String {
+    let settings = config.valkey.as_ref().and_then(|valkey| valkey.reveal().ok());
+    let store = settings.and_then(|settings| Valkey::connect(&settings, Handle::current()).ok());
+    let Some(store) = store else { return std::future::pending().await };
+    loop {
+        match store.evicting().await {
+            Ok(evicting) if evicting.is_empty() => return std::future::pending().await,
+            Ok(evicting) => {
+                let lines = evicting.iter().map(|(node, policy)| evicts(node, policy));
+                return lines.collect::<Vec<_>>().join("\n");
+            }
+            Err(error) => tracing::debug!(%error, "valkey's policy is not known yet"),
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// What to do about a node that evicts.
+pub fn evicts(node: &str, policy: &str) -> String {
+    format!(
+        "valkey {node}: `maxmemory-policy` is `{policy}`: an evicted entry is an event that lookups would deny; set \
+         `noeviction` (and `maxmemory` above what the routes' `recent` may take)"
+    )
 }
 
 async fn look(config: &Config) -> Result<Vec<Finding>, crate::kafka::admin::AdminError> {

@@ -146,6 +146,15 @@ impl Cluster {
         Ok(client)
     }
 
+    /// Every primary that is known: `host:port`, and its client.
+    pub(super) fn primaries(&self) -> Vec<(String, Client)> {
+        let map = self.0.map.load();
+        let named = |(server, client): (&Server, &Client)| {
+            (format!("{}:{}", server.host, server.port), client.clone())
+        };
+        map.clients.iter().map(named).collect()
+    }
+
     /// Looks at the cluster anew, first through `witness`, which is known to know better.
     pub(super) async fn refresh(&self, witness: Option<&Client>) -> Result<(), StoreError> {
         self.0.refresh(witness).await

@@ -15,10 +15,13 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use cluster::Cluster;
+use cluster::{Cluster, away};
 pub use hash::{HashError, read_hash};
 use ledger::Ledgers;
+use node::{Command, send};
 use store::Generations;
+
+use crate::ports::StoreError;
 
 /// How to reach Valkey, with its secrets resolved.
 #[derive(Clone, Default)]
@@ -84,11 +87,33 @@ impl Valkey {
         })
     }
 
+    /// The primaries that would rather evict entries than refuse new ones, `host:port`, and by which policy: an
+    /// evicted entry is a hole that no answer shows.
+    ///
+    /// # Errors
+    /// One of them did not say.
+    pub async fn evicting(&self) -> Result<Vec<(String, String)>, StoreError> {
+        self.cluster.refresh(None).await?;
+        let mut evicting = Vec::new();
+        for (address, client) in self.cluster.primaries() {
+            let info = Command { name: "INFO", args: vec!["memory".into()] };
+            let reply = send(&client, 0, &[info], false).await.map_err(away)?.pop();
+            let reply = reply.ok_or_else(|| StoreError::Unexpected("no reply".to_owned()))?.map_err(away)?;
+            let text = reply.as_str().unwrap_or_default();
+            let policy = text.lines().find_map(|line| line.strip_prefix("maxmemory_policy:"));
+            let policy = policy.ok_or_else(|| StoreError::Unexpected("INFO without a policy".to_owned()))?;
+            if policy != "noeviction" {
+                evicting.push((address, policy.to_owned()));
+            }
+        }
+        Ok(evicting)
+    }
+
     /// Whether some node answers: for `weir validate` and readiness.
     ///
     /// # Errors
     /// None of the nodes answered.
-    pub async fn ping(&self) -> Result<(), crate::ports::StoreError> {
+    pub async fn ping(&self) -> Result<(), StoreError> {
         self.cluster.refresh(None).await
     }
 }

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use reqwest::{Response, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
+use weir_tests::world::until;
 
 use crate::spine::{Client, orders};
 
@@ -94,4 +95,33 @@ async fn an_answer_says_how_it_came_and_what_is_not_there_since_when() {
         (unknown.status(), body(unknown).await["code"].as_str()),
         (StatusCode::BAD_REQUEST, Some("bad-query"))
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_see_where_each_partition_stands() {
+    let client = orders().await.start().await;
+    for number in 0..20 {
+        assert_eq!(client.event(order(number, &format!("u-{number}"))).await.status, 201);
+    }
+    let asked = async || {
+        let response = client.http.get(client.weir.admin_url("/admin/v1/recent")).send().await.unwrap();
+        body(response).await["partitions"].as_array().unwrap().clone()
+    };
+    let partitions = until("all is read", Duration::from_secs(30), async || {
+        let partitions = asked().await;
+        let sum =
+            |member: &str| partitions.iter().filter_map(|partition| partition[member].as_i64()).sum::<i64>();
+        (sum("end") == 20 && sum("next") == 20 && sum("lag_events") == 0).then_some(partitions)
+    })
+    .await;
+    assert_eq!(partitions.len(), 3);
+    for (number, partition) in partitions.iter().enumerate() {
+        assert_eq!((partition["partition"].as_u64(), &partition["floor"]), (Some(number as u64), &json!(0)));
+        assert_eq!((&partition["route"], &partition["topic"]), (&json!(client.route), &json!(client.route)));
+        assert!(partition["fresh_at"].as_str().unwrap().ends_with('Z'), "{partition}");
+        assert_eq!(partition["generation"].as_str().unwrap().len(), 16);
+    }
+    assert_eq!(client.metric("weir_recent_lag_events", &client.route).await, 0.0);
+    let stale_s = client.metric("weir_recent_stale_seconds", &client.route).await;
+    assert!((0.0..2.0).contains(&stale_s), "{stale_s}");
 }

@@ -1,0 +1,114 @@
+//! Where every partition stands, for operators: what the store says, beside where its log ends.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::future::join_all;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Recent, unix_ms};
+use crate::ports::{Query, Slot};
+
+/// One partition. `None` is what was not answered, or is not so yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Standing {
+    /// The route that belongs to the topic.
+    pub route: Arc<str>,
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: i32,
+    /// The present life of its contents.
+    pub generation: Option<String>,
+    /// The next offset to be read into the store.
+    pub next: Option<i64>,
+    /// Where the log ended lately: one past its last offset.
+    pub end: Option<i64>,
+    /// How many offsets lie between the two.
+    pub lag_events: Option<i64>,
+    /// When `next` was last known to be the end (RFC 3339).
+    pub fresh_at: Option<String>,
+    /// The lowest offset that is kept.
+    pub floor: Option<i64>,
+    /// Nothing received since then is missing (RFC 3339); `None`: nothing at all within the window.
+    pub complete_since: Option<String>,
+}
+
+/// How far behind the partitions of a topic are that this gateway reads into the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lag {
+    /// Offsets, all partitions together.
+    pub events: i64,
+    /// The longest time since one of them was known to be at its end, in milliseconds.
+    pub stale_ms: i64,
+}
+
+/// Where the projectors of this gateway stand: the next offset, and when that was last known to be the end.
+#[derive(Debug, Default)]
+pub(super) struct Stands(Mutex<BTreeMap<Slot, (i64, i64)>>);
+
+impl Stands {
+    pub(super) fn at(&self, slot: &Slot, next: i64, fresh_ms: i64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(slot.clone(), (next, fresh_ms));
+    }
+
+    pub(super) fn gone(&self, slot: &Slot) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(slot);
+    }
+}
+
+impl Recent {
+    /// Where every partition stands, by route and partition. Partitions of a topic that Kafka has not told of are not
+    /// listed.
+    pub async fn status(&self) -> Vec<Standing> {
+        let sample = self.ends.latest();
+        let standing = async |route: Arc<str>, slot: Slot| {
+            let watermark =
+                self.store.read(&slot, &Query::Watermark).await.ok().and_then(|read| read.watermark);
+            let end = sample.bounds.get(&slot).map(|bounds| bounds.end);
+            let next = watermark.map(|watermark| watermark.next);
+            let time = |ms: i64| {
+                let time = Timestamp::from_millisecond(ms).ok().filter(|_| ms > 0);
+                time.map(|time| time.to_string())
+            };
+            Standing {
+                route,
+                partition: slot.partition,
+                topic: slot.topic,
+                generation: watermark.map(|watermark| watermark.generation.to_string()),
+                next,
+                end,
+                lag_events: next.zip(end).map(|(next, end)| (end - next).max(0)),
+                fresh_at: watermark.and_then(|watermark| time(watermark.fresh_ms)),
+                floor: watermark.map(|watermark| watermark.floor.offset),
+                complete_since: watermark.and_then(|watermark| time(watermark.floor.time_ms)),
+            }
+        };
+        let mut slots: Vec<_> = self
+            .routes
+            .values()
+            .flat_map(|topic| {
+                let of_topic = sample.slots().filter(|slot| slot.topic == topic.topic);
+                of_topic.map(|slot| (Arc::clone(&topic.route), slot)).collect::<Vec<_>>()
+            })
+            .collect();
+        slots.sort();
+        join_all(slots.into_iter().map(|(route, slot)| standing(route, slot))).await
+    }
+
+    /// How far behind this gateway is with the partitions that it reads into the store, by topic.
+    pub fn lag(&self) -> BTreeMap<Arc<str>, Lag> {
+        let (sample, now_ms) = (self.ends.latest(), unix_ms());
+        let mut lags: BTreeMap<Arc<str>, Lag> =
+            self.routes.values().map(|topic| (Arc::clone(&topic.topic), Lag::default())).collect();
+        for (slot, (next, fresh_ms)) in &*self.stands.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            let (Some(lag), Some(bounds)) = (lags.get_mut(&slot.topic), sample.bounds.get(slot)) else {
+                continue;
+            };
+            lag.events += (bounds.end - next).max(0);
+            lag.stale_ms = lag.stale_ms.max(now_ms - fresh_ms);
+        }
+        lags
+    }
+}
