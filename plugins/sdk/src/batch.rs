@@ -16,7 +16,7 @@ pub struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    pub(crate) fn events(self) -> impl Iterator<Item = Event<'a>> {
+    pub(crate) fn events(self) -> impl ExactSizeIterator<Item = Event<'a>> {
         let rows = self.spans.chunks_exact(self.stride).zip(self.kinds.chunks_exact(self.stride));
         let timed = rows.zip(self.times);
         timed.map(move |((spans, kinds), &time_ns)| Event { arena: self.arena, spans, kinds, time_ns })

@@ -146,10 +146,10 @@ fn read<T: serde::de::DeserializeOwned>(config_json: &str) -> Result<T, Error> {
 
 /// Writes the verdicts on all events, each with its patch or its reason.
 fn settle<'a>(
-    events: impl Iterator<Item = Event<'a>>,
+    events: impl ExactSizeIterator<Item = Event<'a>>,
     judge: impl Fn(usize, &Event<'a>, &mut Patch<'_>) -> Verdict,
 ) -> Answer {
-    let mut answer = Answer::new(events.size_hint().0);
+    let mut answer = Answer::new(events.len());
     for (index, event) in (0..).zip(events) {
         let kept = answer.ops.len();
         let mut patch = Patch { event: index, answer: &mut answer };
@@ -164,7 +164,9 @@ fn settle<'a>(
             patch.answer.ops.truncate(kept);
             patch.reason(&reason);
         }
-        answer.actions.push(action);
+        if action != 0 {
+            answer.actions[index as usize] = action;
+        }
     }
     answer
 }

@@ -123,5 +123,5 @@ async fn operators_see_where_each_partition_stands() {
     }
     assert_eq!(client.metric("weir_recent_lag_events", &client.route).await, 0.0);
     let stale_s = client.metric("weir_recent_stale_seconds", &client.route).await;
-    assert!((0.0..2.0).contains(&stale_s), "{stale_s}");
+    assert!((0.0..30.0).contains(&stale_s), "{stale_s}");
 }
