@@ -218,6 +218,8 @@ mod tests {
             partition_key: None,
             content_type: Some(content_type.to_owned()),
             schema: Some("t/1".to_owned()),
+            lookup_keys: None,
+            plugins: None,
             data: Bytes::from_static(data),
         };
         Event { topic: "orders".into(), partition: 1, offset: 7, from_log: false, body }

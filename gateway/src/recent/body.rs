@@ -3,15 +3,15 @@
 //!
 //! A 40-byte header (big-endian): format (1), flags (1), spare (2), length of the texts (4), generation (8),
 //! digest of (source, id) (16), length of the data (4), CRC-32C of all that follows (4). Then the texts: the
-//! record's time in ms (8), and id, source, type, time, partition key, content type, schema, each as its
-//! length (2, `0xffff`: absent) and its UTF-8. Then the data, as it came. A body that does not read back under
-//! its own generation, digest and CRC is treated as absent, never as an error.
+//! record's time in ms (8), and id, source, type, time, partition key, content type, schema, lookup keys, plugins,
+//! each as its length (2, `0xffff`: absent) and its UTF-8. Then the data, as it came. A body that does not read back
+//! under its own generation, digest and CRC is treated as absent, never as an error.
 
 use bytes::{BufMut, Bytes};
 
 use crate::ports::{Digest, Generation};
 
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 const HEADER_BYTES: usize = 40;
 const ABSENT: u16 = u16::MAX;
 
@@ -29,6 +29,10 @@ pub(crate) struct Body {
     pub(crate) content_type: Option<String>,
     /// `<subject>/<version>`.
     pub(crate) schema: Option<String>,
+    /// The header `weir-lookup-keys`: pairs of kind and key, in JSON. Only to tell what was erased.
+    pub(crate) lookup_keys: Option<String>,
+    /// The header `weir-plugins`: `<name>@<version>+<digest>`, comma-joined. Only to tell what was erased.
+    pub(crate) plugins: Option<String>,
     pub(crate) data: Bytes,
 }
 
@@ -84,6 +88,8 @@ impl Body {
             partition_key: texts.text()?,
             content_type: texts.text()?,
             schema: texts.text()?,
+            lookup_keys: texts.text()?,
+            plugins: texts.text()?,
             data: rest.slice(texts_length..),
         })
     }
@@ -93,7 +99,7 @@ impl Body {
         bytes.get(16..32)?.try_into().ok()
     }
 
-    fn texts(&self) -> [Option<&str>; 7] {
+    fn texts(&self) -> [Option<&str>; 9] {
         [
             Some(&self.id),
             Some(&self.source),
@@ -102,6 +108,8 @@ impl Body {
             self.partition_key.as_deref(),
             self.content_type.as_deref(),
             self.schema.as_deref(),
+            self.lookup_keys.as_deref(),
+            self.plugins.as_deref(),
         ]
     }
 }
@@ -143,6 +151,8 @@ mod tests {
             partition_key: Some(String::new()),
             content_type: Some("application/json".to_owned()),
             schema: Some("orders/1".to_owned()),
+            lookup_keys: Some(r#"[["order","o-1"]]"#.to_owned()),
+            plugins: None,
             data: Bytes::from_static(b"{\"a\":1}"),
         }
     }

@@ -9,7 +9,7 @@ use rdkafka::ClientConfig;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, Semaphore};
 
-use super::record::entry;
+use super::record::Logged;
 use super::{CLIENT_GROUP, Counts, unix_ms};
 use crate::kafka::consumer::{Limits, RangeError, Ranges};
 use crate::ports::{Applied, Chunk, Entry, Generation, RecentStore, Slot};
@@ -75,7 +75,9 @@ impl Gaps {
             let _permit = permit;
             let limits = Limits { records_max: RECORDS_MAX, bytes_max: BYTES_MAX, deadline };
             let mut entries = Vec::new();
-            ranges.read(&slot, from, to, limits, |record| entries.extend(entry(record, generation)))?;
+            ranges.read(&slot, from, to, limits, |record| {
+                entries.extend(Logged::read(record).and_then(|event| event.entry(generation)));
+            })?;
             Ok::<_, RangeError>(entries)
         });
         match reading.await.ok()? {

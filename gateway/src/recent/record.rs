@@ -13,31 +13,55 @@ const KEY_BYTES_MAX: usize = 512;
 /// The most lookup keys one record is listed under.
 const LOOKUP_KEYS_MAX: usize = 16;
 
-/// What to keep of a record; `None` for one without data or without the headers of an event.
-pub(crate) fn entry(record: &impl Message, generation: Generation) -> Option<Entry> {
-    let data = record.payload()?;
-    let headers = Attributes::read(record)?;
-    let partition_key = record.key().and_then(|key| std::str::from_utf8(key).ok()).map(str::to_owned);
-    let at = Ref {
-        offset: record.offset(),
-        time_ms: record.timestamp().to_millis().unwrap_or(0),
-        type_digest: type_digest(&headers.type_),
-        id_digest: id_digest(Some(&headers.source), &headers.id),
-    };
-    let keys = listed_keys(partition_key.as_deref(), &headers.lookup_keys);
-    let ids = [at.id_digest, id_digest(None, &headers.id)];
-    let body = Body {
-        time_ms: at.time_ms,
-        id: headers.id,
-        source: headers.source,
-        type_: headers.type_,
-        time: headers.time,
-        partition_key,
-        content_type: headers.content_type,
-        schema: headers.schema,
-        data: Bytes::copy_from_slice(data),
-    };
-    Some(Entry { at, keys, ids, body: body.encode(generation, &at.id_digest)? })
+/// An event as the log holds it.
+#[derive(Clone, Debug)]
+pub(crate) struct Logged {
+    pub(crate) at: Ref,
+    /// Every name it is found by.
+    pub(crate) keys: Vec<LookupKey>,
+    pub(crate) ids: [Digest; 2],
+    pub(crate) body: Body,
+}
+
+impl Logged {
+    /// The event of a record; `None` for one without data or without the headers of an event.
+    pub(crate) fn read(record: &impl Message) -> Option<Logged> {
+        let data = record.payload()?;
+        let headers = Attributes::read(record)?;
+        let partition_key = partition_key(record).map(str::to_owned);
+        let at = Ref {
+            offset: record.offset(),
+            time_ms: record.timestamp().to_millis().unwrap_or(0),
+            type_digest: type_digest(&headers.type_),
+            id_digest: id_digest(Some(&headers.source), &headers.id),
+        };
+        let keys = listed_keys(partition_key.as_deref(), headers.lookup_keys.as_deref());
+        let ids = [at.id_digest, id_digest(None, &headers.id)];
+        let body = Body {
+            time_ms: at.time_ms,
+            id: headers.id,
+            source: headers.source,
+            type_: headers.type_,
+            time: headers.time,
+            partition_key,
+            content_type: headers.content_type,
+            schema: headers.schema,
+            lookup_keys: headers.lookup_keys,
+            plugins: headers.plugins,
+            data: Bytes::copy_from_slice(data),
+        };
+        Some(Logged { at, keys, ids, body })
+    }
+
+    /// What the store keeps of it; `None` if one of its texts is too long for that.
+    pub(crate) fn entry(self, generation: Generation) -> Option<Entry> {
+        let body = self.body.encode(generation, &self.at.id_digest)?;
+        Some(Entry { at: self.at, keys: self.keys, ids: self.ids, body })
+    }
+}
+
+fn partition_key(record: &impl Message) -> Option<&str> {
+    record.key().and_then(|key| std::str::from_utf8(key).ok())
 }
 
 /// The digest an event is found by: of its (source, id), or of its id alone.
@@ -67,15 +91,18 @@ fn truncated<const N: usize>(digest: &[u8]) -> [u8; N] {
     start
 }
 
-fn listed_keys(partition_key: Option<&str>, lookup_keys: &[(String, String)]) -> Vec<LookupKey> {
+/// The names an event is found by: its partition key, and the pairs of the header `weir-lookup-keys`.
+pub(crate) fn listed_keys(partition_key: Option<&str>, lookup_keys: Option<&str>) -> Vec<LookupKey> {
+    let lookup_keys: Vec<(String, String)> =
+        lookup_keys.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     let mut keys: Vec<LookupKey> = Vec::with_capacity(1 + lookup_keys.len());
     if let Some(key) = partition_key.filter(|key| key.len() <= KEY_BYTES_MAX) {
         keys.push(LookupKey { kind: String::new(), key: key.to_owned() });
     }
-    for (kind, key) in lookup_keys.iter().take(LOOKUP_KEYS_MAX) {
-        let listed = LookupKey { kind: kind.clone(), key: key.clone() };
+    for (kind, key) in lookup_keys.into_iter().take(LOOKUP_KEYS_MAX) {
+        let listed = LookupKey { kind, key };
         // A kind without a name would pass for the partition key; a key given twice would be listed twice.
-        if !kind.is_empty() && key.len() <= KEY_BYTES_MAX && !keys.contains(&listed) {
+        if !listed.kind.is_empty() && listed.key.len() <= KEY_BYTES_MAX && !keys.contains(&listed) {
             keys.push(listed);
         }
     }
@@ -91,7 +118,8 @@ struct Attributes {
     time: Option<String>,
     content_type: Option<String>,
     schema: Option<String>,
-    lookup_keys: Vec<(String, String)>,
+    lookup_keys: Option<String>,
+    plugins: Option<String>,
 }
 
 impl Attributes {
@@ -107,7 +135,8 @@ impl Attributes {
                 "ce_time" => read.time = Some(text.to_owned()),
                 "content-type" => read.content_type = Some(text.to_owned()),
                 "weir-schema" => read.schema = Some(text.to_owned()),
-                "weir-lookup-keys" => read.lookup_keys = serde_json::from_str(text).unwrap_or_default(),
+                "weir-lookup-keys" => read.lookup_keys = Some(text.to_owned()),
+                "weir-plugins" => read.plugins = Some(text.to_owned()),
                 _ => {}
             }
         }
@@ -144,7 +173,8 @@ mod tests {
             ("ce_type", "t"),
             ("weir-lookup-keys", r#"[["order","o-1"],["order","o-1"],["","k"],["user","u"]]"#),
         ];
-        let entry = entry(&record(&headers, Some("k"), Some("{}")), Generation(1)).expect("an event");
+        let event = Logged::read(&record(&headers, Some("k"), Some("{}"))).expect("an event");
+        let entry = event.entry(Generation(1)).expect("it fits");
         let keys: Vec<_> = entry.keys.iter().map(|key| (key.kind.as_str(), key.key.as_str())).collect();
         assert_eq!(keys, [("", "k"), ("order", "o-1"), ("user", "u")]);
         assert_eq!((entry.at.offset, entry.at.time_ms), (42, 5));
@@ -154,8 +184,8 @@ mod tests {
     #[test]
     fn what_no_weir_wrote_is_passed_over() {
         let whole = [("ce_id", "1"), ("ce_source", "/s"), ("ce_type", "t")];
-        assert!(entry(&record(&whole, None, None), Generation(1)).is_none(), "no data");
-        assert!(entry(&record(&whole[..2], None, Some("{}")), Generation(1)).is_none(), "no type");
-        assert!(entry(&record(&[], None, Some("{}")), Generation(1)).is_none(), "no headers");
+        assert!(Logged::read(&record(&whole, None, None)).is_none(), "no data");
+        assert!(Logged::read(&record(&whole[..2], None, Some("{}"))).is_none(), "no type");
+        assert!(Logged::read(&record(&[], None, Some("{}"))).is_none(), "no headers");
     }
 }

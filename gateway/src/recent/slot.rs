@@ -9,7 +9,7 @@ use rdkafka::message::BorrowedMessage;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::record::entry;
+use super::record::Logged;
 use super::status::Stands;
 use super::{Counts, unix_ms};
 use crate::kafka::consumer::{Bounds, Ends, Log, Sample, Tail};
@@ -158,7 +158,8 @@ impl Follower<'_> {
     }
 
     async fn apply(&mut self, records: &[BorrowedMessage<'_>], position: i64) -> Result<(), Restart> {
-        let entries: Vec<_> = records.iter().filter_map(|record| entry(record, self.generation)).collect();
+        let entries: Vec<_> =
+            records.iter().filter_map(|record| Logged::read(record)?.entry(self.generation)).collect();
         self.source.count_applied(entries.len(), records.len() - entries.len());
         self.send(self.chunk(position, entries)).await
     }
