@@ -9,7 +9,7 @@ use rdkafka::producer::DefaultProducerContext;
 
 use crate::config::Config;
 use crate::memory::Memory;
-use crate::recent::Mode;
+use crate::recent::{CONTROL_TOPIC, Mode};
 use crate::serve::{self, Addresses, ReadModel, ServeError};
 
 /// The example's config within a checkout.
@@ -53,6 +53,8 @@ pub fn run(kafka: &Kafka, config: &Config) -> Result<(), ServeError> {
             created.map_err(|error| ServeError::Config(format!("topic {topic}: {error}")))?;
         }
     }
+    let created = kafka.0.create_topic(CONTROL_TOPIC, 1, 1);
+    created.map_err(|error| ServeError::Config(format!("topic {CONTROL_TOPIC}: {error}")))?;
     let bootstrap = kafka.0.bootstrap_servers();
     let read_model = ReadModel { store: Arc::new(Memory::new()), mode: Mode::Manual };
     let welcome = {

@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         Ok(Command::Topics(args)) => commands::topics::run(&args),
         Ok(Command::Config(args)) => commands::config(&args),
         Ok(Command::Plugin(args)) => commands::plugin::run(&args),
+        Ok(Command::Recent(args)) => commands::recent::run(&args),
         Ok(Command::CompilePlugin(args)) => compile_plugin(&args),
         Err(code) => return code,
     };

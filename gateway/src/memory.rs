@@ -105,6 +105,13 @@ impl Contents {
         }
     }
 
+    fn free(&mut self, entry: &Entry) {
+        if let Some(kept) = self.entries.remove(&entry.at.offset) {
+            self.bytes -= cost(&kept);
+        }
+        self.unlist(entry);
+    }
+
     fn unlist(&mut self, entry: &Entry) {
         for key in &entry.keys {
             if let Some(list) = self.lists.get_mut(key) {
@@ -169,6 +176,21 @@ impl RecentStore for Memory {
     fn apply<'a>(&'a self, slot: &'a Slot, chunk: &'a Chunk) -> Later<'a, Applied> {
         let applied = self.slots().get_mut(slot).map_or(Applied::Elsewhere, |contents| contents.apply(chunk));
         Box::pin(ready(Ok(applied)))
+    }
+
+    fn free<'a>(
+        &'a self,
+        slot: &'a Slot,
+        generation: Generation,
+        entries: &'a [Entry],
+    ) -> Later<'a, Applied> {
+        let mut slots = self.slots();
+        let present = slots.get_mut(slot).filter(|contents| contents.watermark.generation == generation);
+        let freed = present.map_or(Applied::Elsewhere, |contents| {
+            entries.iter().for_each(|entry| contents.free(entry));
+            Applied::Done
+        });
+        Box::pin(ready(Ok(freed)))
     }
 
     fn read<'a>(&'a self, slot: &'a Slot, query: &'a Query) -> Later<'a, Reading> {

@@ -40,6 +40,13 @@ impl std::fmt::Display for Generation {
 }
 
 impl Generation {
+    /// One that never was before.
+    pub fn random() -> Generation {
+        // The second half of a UUIDv7 is random.
+        let (_, random) = uuid::Uuid::now_v7().as_u64_pair();
+        Generation(random)
+    }
+
     /// Reads the 16 hex digits that [`Display`](std::fmt::Display) writes.
     pub fn parse(text: &str) -> Option<Generation> {
         u64::from_str_radix(text, 16).ok().map(Generation)
@@ -223,6 +230,10 @@ pub trait RecentStore: Send + Sync {
 
     /// Applies a chunk: skips what the slot has, refuses what would leave a hole. Safe to repeat.
     fn apply<'a>(&'a self, slot: &'a Slot, chunk: &'a Chunk) -> Later<'a, Applied>;
+
+    /// Takes records out of every list and id they are named with, and lets their bodies go. Safe to repeat.
+    fn free<'a>(&'a self, slot: &'a Slot, generation: Generation, entries: &'a [Entry])
+    -> Later<'a, Applied>;
 
     /// Answers a query together with the watermark of the same moment.
     fn read<'a>(&'a self, slot: &'a Slot, query: &'a Query) -> Later<'a, Reading>;

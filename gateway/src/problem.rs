@@ -120,8 +120,11 @@ codes! {
     // Lookups.
     RecentDisabled "recent-disabled" 404 Refused "This route has no recent-event lookups";
     NotInWindow "not-in-window" 404 Refused "No such event within the window";
+    Erased "erased" 410 Refused "The event was erased";
     PositionUnknown "position-unknown" 410 Refused "The topic does not reach this position";
     PositionElsewhere "position-elsewhere" 400 Refused "The position is in another partition than the key";
+    InvalidationUnknown "invalidation-unknown" 504 Unknown "Kafka did not confirm the order in time; it may hold";
+    TooManyInvalidations "too-many-invalidations" 503 Failed "Too many erasures and invalidations are in force";
     Behind "behind" 503 Failed "The read model cannot show that it reaches far enough";
 }
 

@@ -4,6 +4,7 @@
 
 pub mod checks;
 pub mod plugin;
+pub mod recent;
 pub mod test;
 pub mod topics;
 pub mod validate;
@@ -34,6 +35,7 @@ First steps:
   weir topics create -c weir.yaml        make the routes' topics
   weir serve -c weir.yaml                take events
   weir plugin new --lang rust my-keys    begin a plugin
+  weir recent status                     how far lookups reach in a running gateway
   weir config schema > weir.schema.json  the config's keys, for your editor
 
 Any key of the config can be set from the environment, as YAML: WEIR__KAFKA__BROKERS='[\"kafka-0:9092\"]'.
@@ -59,6 +61,8 @@ pub enum Command {
     Config(ConfigArgs),
     /// Make, build, test and measure plugins.
     Plugin(plugin::PluginArgs),
+    /// What a running gateway's lookups rest on; hide events, or read them from Kafka anew.
+    Recent(recent::RecentArgs),
     /// Compile one plugin from standard input to standard output; the gateway calls this itself.
     #[command(hide = true)]
     CompilePlugin(CompilePluginArgs),

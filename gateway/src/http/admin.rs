@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use http::{StatusCode, header};
 
 use super::reply;
 use crate::metrics::Metrics;
+use crate::problem::{Code, Problem};
 
 /// Why the gateway is not live, or not ready; empty when it is.
 pub type Reasons = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
@@ -26,10 +28,19 @@ pub fn router(
     others: Router,
 ) -> Router {
     others
+        .layer(middleware::from_fn(not_from_a_page))
         .route("/livez", get(health).with_state(live))
         .route("/readyz", get(health).with_state(ready))
         .route("/metrics", get(render).with_state((metrics, gauges)))
         .fallback(|| async { reply::not_found() })
+}
+
+/// A page in an operator's browser may send to any address that the browser reaches; it cannot hide its origin.
+async fn not_from_a_page(request: Request, next: Next) -> Response {
+    if request.headers().contains_key(header::ORIGIN) {
+        return reply::problem(&Problem::new(Code::Forbidden, "send it without an `origin` header"));
+    }
+    next.run(request).await
 }
 
 async fn health(State(reasons): State<Reasons>) -> Response {

@@ -6,6 +6,7 @@ pub mod connection;
 pub mod ingest;
 pub mod plugins;
 pub mod recent;
+pub mod recent_admin;
 pub mod reply;
 pub mod workers;
 

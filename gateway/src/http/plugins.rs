@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
-use axum::middleware::{self, Next};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::response::Response;
 use axum::routing::{get, post};
 use bytes::Bytes;
-use http::{StatusCode, header};
+use http::StatusCode;
 use serde::Deserialize;
 
 use super::reply;
@@ -25,16 +24,7 @@ pub fn router(shared: Arc<Shared>, bytes_max: usize) -> Router {
         .route("/admin/v1/plugins/{plugin}/activate", post(activate))
         .route("/admin/v1/plugins/{plugin}/rollback", post(roll_back))
         .route("/admin/v1/plugins/{plugin}/shadow", post(shadow).delete(end_shadow))
-        .layer(middleware::from_fn(not_from_a_page))
         .with_state(shared)
-}
-
-/// A page in an operator's browser may send to any address that the browser reaches; it cannot hide its origin.
-async fn not_from_a_page(request: Request, next: Next) -> Response {
-    if request.headers().contains_key(header::ORIGIN) {
-        return reply::problem(&Problem::new(Code::Forbidden, "send it without an `origin` header"));
-    }
-    next.run(request).await
 }
 
 /// How a version may come into force.

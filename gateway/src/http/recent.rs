@@ -20,7 +20,7 @@ use crate::recent::{ById, ByKey, Event, Level, Recent};
 
 const LIMIT_DEFAULT: usize = 20;
 /// Longer texts are not keys of ours.
-const TEXT_BYTES_MAX: usize = 512;
+pub(super) const TEXT_BYTES_MAX: usize = 512;
 /// Between two looks of one that waits: whatever else is written, it is not looked for more often.
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -33,22 +33,6 @@ pub fn router(recent: Option<Recent>) -> Router {
         .route("/v1/events/{route}/{id}", get(by_id))
         .route("/v1/events/{route}/at/{partition}/{offset}", get(by_position))
         .with_state(recent)
-}
-
-/// What operators ask: where every partition stands.
-pub fn admin_router(recent: Option<Recent>) -> Router {
-    Router::new().route("/admin/v1/recent", get(status)).with_state(recent)
-}
-
-async fn status(State(recent): Recents) -> Response<Body> {
-    match enabled(recent.as_ref()) {
-        Ok(recent) => {
-            let partitions = recent.status().await;
-            let json = serde_json::json!({"partitions": partitions}).to_string();
-            reply::json(StatusCode::OK, "application/json", json.into_bytes())
-        }
-        Err(problem) => reply::problem(&problem),
-    }
 }
 
 #[derive(Deserialize)]
@@ -76,7 +60,7 @@ struct IdQuery {
     level: Level,
 }
 
-type Recents = State<Option<Recent>>;
+pub(super) type Recents = State<Option<Recent>>;
 
 async fn by_key(
     State(recent): Recents,
@@ -186,16 +170,16 @@ async fn answer(finding: impl Future<Output = Result<Found, Problem>>) -> Respon
     }
 }
 
-fn enabled(recent: Option<&Recent>) -> Result<&Recent, Problem> {
+pub(super) fn enabled(recent: Option<&Recent>) -> Result<&Recent, Problem> {
     recent.ok_or_else(|| Problem::new(Code::RecentDisabled, "this gateway has no `valkey` section"))
 }
 
-fn path<T>(path: Result<Path<T>, PathRejection>) -> Result<T, Problem> {
+pub(super) fn path<T>(path: Result<Path<T>, PathRejection>) -> Result<T, Problem> {
     let unusable = |_| Problem::new(Code::BadQuery, "a position is /<partition>/<offset>; a path is UTF-8");
     path.map(|Path(parts)| parts).map_err(unusable)
 }
 
-fn parameters<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Problem> {
+pub(super) fn parameters<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Problem> {
     let unusable = |rejection: QueryRejection| Problem::new(Code::BadQuery, rejection.body_text());
     query.map(|Query(query)| query).map_err(unusable)
 }

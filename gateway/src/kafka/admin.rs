@@ -37,6 +37,8 @@ pub struct Wanted {
     pub min_insync_replicas: i32,
     /// The largest record batch.
     pub max_message_bytes: usize,
+    /// Whether only the last record of each key is kept, for ever; else all are, for `retention_ms`.
+    pub compacted: bool,
 }
 
 /// What a topic is.
@@ -122,7 +124,7 @@ pub fn judge(is: &Description, wanted: &Wanted, allow_weak: bool) -> Vec<Finding
     }
     let weak = if allow_weak { Weight::Differs } else { Weight::Weak };
     let mut findings = strength(is, weak, &finding);
-    findings.extend(room(is, wanted, &finding));
+    findings.extend(if wanted.compacted { compaction(is, &finding) } else { room(is, wanted, &finding) });
     if is.partitions != wanted.partitions {
         let message = format!("has {} partitions, the config says {}", is.partitions, wanted.partitions);
         findings.push(finding(Weight::Differs, message));
@@ -163,17 +165,24 @@ fn strength(is: &Description, weak: Weight, finding: &impl Fn(Weight, String) ->
             "unclean.leader.election.enable is true: a stale broker may become leader and drop acked events";
         findings.push(finding(weak, message.to_owned()));
     }
-    if is.settings.get("cleanup.policy").is_some_and(|value| value.contains("compact")) {
-        let message =
-            "cleanup.policy has `compact`, which removes all but the last event of each partition key";
-        findings.push(finding(Weight::Weak, message.to_owned()));
-    }
     findings
+}
+
+/// Whether nothing but what was replaced is ever removed.
+fn compaction(is: &Description, finding: &impl Fn(Weight, String) -> Finding) -> Vec<Finding> {
+    let other = is.settings.get("cleanup.policy").filter(|policy| *policy != "compact");
+    let message = |policy| format!("cleanup.policy is `{policy}`; only `compact` keeps every erasure");
+    other.map(|policy| finding(Weight::Weak, message(policy))).into_iter().collect()
 }
 
 /// Whether the largest event fits, and stays as long as it should.
 fn room(is: &Description, wanted: &Wanted, finding: &impl Fn(Weight, String) -> Finding) -> Vec<Finding> {
     let mut findings = Vec::new();
+    if is.settings.get("cleanup.policy").is_some_and(|value| value.contains("compact")) {
+        let message =
+            "cleanup.policy has `compact`, which removes all but the last event of each partition key";
+        findings.push(finding(Weight::Weak, message.to_owned()));
+    }
     let bytes_wanted = i64::try_from(wanted.max_message_bytes).unwrap_or(i64::MAX);
     if let Some(bytes) = is.number("max.message.bytes").filter(|bytes| *bytes < bytes_wanted) {
         let message = format!(
@@ -210,7 +219,7 @@ impl Wanted {
 
     fn settings(&self) -> [(&'static str, String); 5] {
         [
-            ("cleanup.policy", "delete".to_owned()),
+            ("cleanup.policy", if self.compacted { "compact" } else { "delete" }.to_owned()),
             ("max.message.bytes", self.max_message_bytes.to_string()),
             ("min.insync.replicas", self.min_insync_replicas.to_string()),
             ("retention.ms", self.retention_ms.to_string()),

@@ -4,6 +4,7 @@
 pub mod admin;
 pub mod consumer;
 pub mod delivery;
+pub mod journal;
 pub mod partitioner;
 pub mod producer;
 pub mod producers;

@@ -9,10 +9,11 @@ use rdkafka::ClientConfig;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, Semaphore};
 
-use super::record::Logged;
+use super::control::Control;
+use super::record::{Erasure, Logged};
 use super::{CLIENT_GROUP, Counts, unix_ms};
 use crate::kafka::consumer::{Limits, RangeError, Ranges};
-use crate::ports::{Applied, Chunk, Entry, Generation, RecentStore, Slot};
+use crate::ports::{Applied, Chunk, RecentStore, Slot};
 
 /// Stretches read at the same time, and consumers kept for them.
 const AT_ONCE_MAX: usize = 4;
@@ -26,6 +27,7 @@ pub(super) struct Gaps {
     permits: Arc<Semaphore>,
     gates: Mutex<HashMap<Slot, Arc<AsyncMutex<()>>>>,
     store: Arc<dyn RecentStore>,
+    control: Arc<Control>,
     runtime: Handle,
     counts: Arc<Counts>,
 }
@@ -34,6 +36,7 @@ impl Gaps {
     pub(super) fn new(
         kafka: &ClientConfig,
         store: Arc<dyn RecentStore>,
+        control: Arc<Control>,
         runtime: Handle,
         counts: Arc<Counts>,
     ) -> Gaps {
@@ -42,6 +45,7 @@ impl Gaps {
             permits: Arc::new(Semaphore::new(AT_ONCE_MAX)),
             gates: Mutex::default(),
             store,
+            control,
             runtime,
             counts,
         }
@@ -56,32 +60,35 @@ impl Gaps {
         gate.lock_owned().await
     }
 
-    /// The events of `from..to`, all of them, in order; `None` if that is not to be had before the deadline.
+    /// The events of `from..to`, all of them, in order, hidden or not; `None` if that is not to be had before the
+    /// deadline. What the stretch erases is noted.
     pub(super) async fn read(
         &self,
         slot: &Slot,
         from: i64,
         to: i64,
-        generation: Generation,
         deadline: Instant,
-    ) -> Option<Vec<Entry>> {
+    ) -> Option<Vec<Logged>> {
         // Offsets are dense but for a few markers: do not begin what cannot be ended.
         if to - from > OFFSETS_MAX {
             return None;
         }
         let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
-        let (ranges, slot) = (Arc::clone(&self.ranges), slot.clone());
+        let (ranges, control, slot) = (Arc::clone(&self.ranges), Arc::clone(&self.control), slot.clone());
         let reading = self.runtime.spawn_blocking(move || {
             let _permit = permit;
             let limits = Limits { records_max: RECORDS_MAX, bytes_max: BYTES_MAX, deadline };
-            let mut entries = Vec::new();
+            let mut events = Vec::new();
             ranges.read(&slot, from, to, limits, |record| {
-                entries.extend(Logged::read(record).and_then(|event| event.entry(generation)));
+                events.extend(Logged::read(record));
+                if let Some(erasure) = Erasure::read(record) {
+                    control.note_erasure(&slot, &erasure);
+                }
             })?;
-            Ok::<_, RangeError>(entries)
+            Ok::<_, RangeError>(events)
         });
         match reading.await.ok()? {
-            Ok(entries) => Some(entries),
+            Ok(events) => Some(events),
             Err(error) => {
                 tracing::debug!(%error, "a gap was not closed");
                 None

@@ -7,10 +7,13 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::{join_all, try_join_all};
 
-use super::answer::{AsOf, Event, Page};
-use super::record::{id_digest, type_digest};
+use super::answer::{Event, Page};
+use super::control::STALE_MAX;
+use super::listing::{Cursor, Listing};
+use super::record::id_digest;
 use super::view::{Hit, Need, View};
-use super::{Counts, Recent, Topic, unix_ms};
+use super::{Counts, Recent, Topic};
+use crate::kafka::consumer::Sample;
 use crate::kafka::partitioner::murmur2_partition;
 use crate::ports::{LookupKey, Query, Slot};
 use crate::problem::{Code, Problem};
@@ -101,7 +104,8 @@ impl Recent {
         let query = Query::Key(key, topic.settings.keep().per_key + 1);
         let deadline = Instant::now() + LOOKUP_TIMEOUT;
         let one_slot = slots.len() == 1;
-        let needs = self.needs(&slots, ask.min_position, ask.level, deadline).await?;
+        let sample = self.begin(ask.level, deadline).await?;
+        let needs = self.needs(&slots, ask.min_position, sample.as_deref())?;
         let views =
             slots.iter().zip(needs).map(|(slot, need)| self.view(topic, slot, &query, need, deadline));
         let views: Vec<View> = try_join_all(views).await?;
@@ -116,26 +120,43 @@ impl Recent {
     /// The codes of "Lookups" in [`Code`] and `unknown-route`.
     pub async fn by_id(&self, route: &str, ask: &ById) -> Result<Event, Problem> {
         let topic = self.topic(route)?;
-        let query = Query::Id(id_digest(ask.source.as_deref(), &ask.id));
+        let digest = id_digest(ask.source.as_deref(), &ask.id);
+        let query = Query::Id(digest);
         let deadline = Instant::now() + LOOKUP_TIMEOUT;
         let slots = self.slots(topic)?;
+        let sample = self.begin(ask.level, deadline).await?;
         // Found in one partition is enough; that it is in none must be certain of all.
         let quick = join_all(slots.iter().map(|slot| self.glance(topic, slot, &query))).await;
-        let mut found = Listing::of(topic, quick.into_iter().flatten().collect());
-        if found.hits.is_empty() {
-            let needs = self.needs(&slots, ask.min_position, ask.level, deadline).await?;
-            let views =
-                slots.iter().zip(needs).map(|(slot, need)| self.view(topic, slot, &query, need, deadline));
-            found = Listing::of(topic, try_join_all(views).await?);
+        let quick = Listing::of(topic, quick.into_iter().flatten().collect());
+        if let Some(event) = self.first(topic, quick, deadline).await? {
+            return Ok(event);
         }
-        // Newest first: the first event with an id is the last.
-        found.hits.drain(..found.hits.len().saturating_sub(1));
-        let (window_start_ms, from_log) = (found.window_start_ms, found.from_log);
-        let mut events = self.events(topic, found.hits, deadline).await?;
-        let event = events.pop().ok_or_else(|| not_in_window(window_start_ms))?;
-        let from_log = from_log || event.from_log;
-        self.answered(from_log);
-        Ok(Event { from_log, ..event })
+        let needs = self.needs(&slots, ask.min_position, sample.as_deref())?;
+        let views =
+            slots.iter().zip(needs).map(|(slot, need)| self.view(topic, slot, &query, need, deadline));
+        let found = Listing::of(topic, try_join_all(views).await?);
+        let (window_start_ms, hidden) = (found.window_start_ms, !found.hits.is_empty());
+        match self.first(topic, found, deadline).await? {
+            Some(event) => Ok(event),
+            None if hidden || self.control.erased(&topic.topic, &digest) => Err(erased()),
+            None => Err(not_in_window(window_start_ms)),
+        }
+    }
+
+    /// The first of the events found that is not hidden. They are listed newest first.
+    async fn first(
+        &self,
+        topic: &Topic,
+        found: Listing,
+        deadline: Instant,
+    ) -> Result<Option<Event>, Problem> {
+        let from_log = found.from_log;
+        let event = self.events(topic, found.hits, deadline).await?.pop();
+        Ok(event.map(|event| {
+            let from_log = from_log || event.from_log;
+            self.answered(from_log);
+            Event { from_log, ..event }
+        }))
     }
 
     /// The event at a position, from the read model or from the log itself.
@@ -147,14 +168,20 @@ impl Recent {
         let slots = self.slots(topic)?;
         let slot = slots.into_iter().find(|slot| slot.partition == partition).ok_or_else(position_unknown)?;
         let deadline = Instant::now() + LOOKUP_TIMEOUT;
-        if let Some(body) = self.stored_at(&slot, offset).await {
-            self.answered(false);
-            return Ok(Event { topic: slot.topic, partition, offset, from_log: false, body });
+        self.begin(Level::Bounded, deadline).await?;
+        let (body, from_log) = match self.stored_at(&slot, offset).await {
+            Some(body) => (body, false),
+            None => {
+                let logged = self.logged_at(&slot, offset, deadline);
+                let logged = tokio::time::timeout_at(deadline.into(), logged).await;
+                (logged.unwrap_or_else(|_| Err(self.behind()))?, true)
+            }
+        };
+        if self.control.hides(&slot, offset, &body) {
+            return Err(erased());
         }
-        let found = tokio::time::timeout_at(deadline.into(), self.logged_at(&slot, offset, deadline)).await;
-        let body = found.unwrap_or_else(|_| Err(self.behind()))?;
-        self.answered(true);
-        Ok(Event { topic: slot.topic, partition, offset, from_log: true, body })
+        self.answered(from_log);
+        Ok(Event { topic: slot.topic, partition, offset, from_log, body })
     }
 
     /// Waits until the log may hold more than a page does; false if it did not until then.
@@ -170,35 +197,51 @@ impl Recent {
         tokio::time::timeout_at(until.into(), grown).await.is_ok_and(|grown| grown.is_ok())
     }
 
+    /// What an answer of this level rests on: that what was erased is known far enough, and for `strong` where the
+    /// log ended after the lookup began.
+    async fn begin(&self, level: Level, deadline: Instant) -> Result<Option<Arc<Sample>>, Problem> {
+        let now = Instant::now();
+        let (sample, since) = match level {
+            Level::Bounded => (None, now.checked_sub(STALE_MAX)),
+            Level::Strong => {
+                let sample = tokio::time::timeout_at(deadline.into(), self.ends.now()).await;
+                (Some(sample.map_err(|_| self.behind())?), Some(now))
+            }
+        };
+        if self.control.is_folded(since, deadline).await { Ok(sample) } else { Err(self.behind()) }
+    }
+
     /// What each slot must show.
-    async fn needs(
+    fn needs(
         &self,
         slots: &[Slot],
         min_position: Option<MinPosition>,
-        level: Level,
-        deadline: Instant,
+        sample: Option<&Sample>,
     ) -> Result<Vec<Need>, Problem> {
-        if level == Level::Bounded {
-            return Ok(slots.iter().map(|slot| Need::of(slot, min_position, None)).collect());
-        }
-        let sample = tokio::time::timeout_at(deadline.into(), self.ends.now()).await;
-        let sample = sample.map_err(|_| self.behind())?;
         let need = |slot: &Slot| {
-            let end = sample.bounds.get(slot).ok_or_else(|| self.behind())?.end;
-            Ok(Need::of(slot, min_position, Some(end)))
+            let end = match sample {
+                None => None,
+                Some(sample) => Some(sample.bounds.get(slot).ok_or_else(|| self.behind())?.end),
+            };
+            Ok(Need::of(slot, min_position, end))
         };
         slots.iter().map(need).collect()
     }
 
     /// Counts an answer by where it came from.
-    fn answered(&self, from_log: bool) {
+    pub(super) fn answered(&self, from_log: bool) {
         let counter = if from_log { &self.counts.from_log } else { &self.counts.hits };
         Counts::add(counter, 1);
     }
 
-    /// Bodies for the hits, in their order: from the store, else from the log. A list is never silently
-    /// shorter than it should be.
-    async fn events(&self, topic: &Topic, hits: Vec<Hit>, deadline: Instant) -> Result<Vec<Event>, Problem> {
+    /// The events of the hits, in their order and without those that are hidden: from the store, else from the log. A
+    /// list is never silently shorter than it should be.
+    pub(super) async fn events(
+        &self,
+        topic: &Topic,
+        hits: Vec<Hit>,
+        deadline: Instant,
+    ) -> Result<Vec<Event>, Problem> {
         let bodies = self.bodies(topic, &hits).await;
         let mut events = Vec::with_capacity(hits.len());
         for (hit, body) in hits.into_iter().zip(bodies) {
@@ -215,17 +258,20 @@ impl Recent {
                 }
             };
             let (partition, offset) = (hit.partition, hit.at.offset);
+            if self.control.hides(&slot, offset, &body) {
+                continue;
+            }
             events.push(Event { topic: slot.topic, partition, offset, from_log, body });
         }
         Ok(events)
     }
 
-    fn topic(&self, route: &str) -> Result<&Topic, Problem> {
+    pub(super) fn topic(&self, route: &str) -> Result<&Topic, Problem> {
         let unknown = || Problem::new(Code::RecentDisabled, "no route of this name has lookups");
         self.routes.get(route).ok_or_else(unknown)
     }
 
-    fn slots(&self, topic: &Topic) -> Result<Vec<Slot>, Problem> {
+    pub(super) fn slots(&self, topic: &Topic) -> Result<Vec<Slot>, Problem> {
         let sample = self.ends.latest();
         let count = sample.partitions.get(&topic.topic).copied().ok_or_else(|| self.behind())?;
         Ok((0..count).map(|partition| Slot { topic: Arc::clone(&topic.topic), partition }).collect())
@@ -251,131 +297,12 @@ impl Recent {
     }
 }
 
-/// What was found in one or several slots.
-struct Listing {
-    /// Of all slots in one: another where any of them begins a new life.
-    generation: u64,
-    from_log: bool,
-    hits: Vec<Hit>,
-    as_of: Vec<AsOf>,
-    window_start_ms: i64,
-    complete_since_ms: i64,
-}
-
-impl Listing {
-    /// The hits within the window, newest first.
-    fn of(topic: &Topic, views: Vec<View>) -> Listing {
-        let window_start_ms = unix_ms().saturating_sub(topic.settings.keep().window_ms);
-        let mut listing = Listing {
-            generation: 0,
-            from_log: false,
-            hits: Vec::new(),
-            as_of: Vec::new(),
-            window_start_ms,
-            complete_since_ms: window_start_ms,
-        };
-        let one_slot = views.len() == 1;
-        for view in views {
-            listing.generation = listing.generation.rotate_left(1) ^ view.generation.0;
-            listing.from_log |= view.from_log;
-            listing.as_of.push(view.as_of);
-            listing.complete_since_ms = listing.complete_since_ms.max(view.complete_since_ms);
-            listing.hits.extend(view.hits.into_iter().filter(|hit| hit.at.time_ms >= window_start_ms));
-        }
-        // One partition has an order of its own, offsets; several only have time.
-        if !one_slot {
-            listing.hits.sort_unstable_by_key(|hit| std::cmp::Reverse(Cursor::at(hit).place()));
-        }
-        listing
-    }
-
-    fn keep(&mut self, ask: &ByKey, after: Option<Cursor>) {
-        let one_slot = self.as_of.len() == 1;
-        let wanted_type = ask.type_.as_deref().map(type_digest);
-        self.hits.retain(|hit| {
-            let at = Cursor::at(hit);
-            wanted_type.is_none_or(|wanted| hit.at.type_digest == wanted)
-                && ask.since_ms.is_none_or(|since| hit.at.time_ms >= since)
-                && ask.until_ms.is_none_or(|until| hit.at.time_ms < until)
-                && after.is_none_or(|after| {
-                    if one_slot { hit.at.offset < after.offset } else { at.place() < after.place() }
-                })
-        });
-    }
-
-    async fn page(
-        mut self,
-        recent: &Recent,
-        topic: &Topic,
-        limit: usize,
-        one_slot: bool,
-        deadline: Instant,
-    ) -> Result<Page, Problem> {
-        let more = self.hits.len() > limit;
-        self.hits.truncate(limit);
-        let last = self.hits.last().filter(|_| more).map(Cursor::at);
-        let cursor = last.map(|last| if one_slot { last.offset.to_string() } else { last.to_string() });
-        let newest = self.hits.first().map_or((-1, -1), |hit| (hit.partition, hit.at.offset));
-        let etag = format!("W/\"{:016x}-{}.{}\"", self.generation, newest.0, newest.1);
-        let events = recent.events(topic, self.hits, deadline).await?;
-        let from_log = self.from_log || events.iter().any(|event| event.from_log);
-        recent.answered(from_log);
-        Ok(Page {
-            events,
-            etag,
-            from_log,
-            as_of: self.as_of,
-            window_start_ms: self.window_start_ms,
-            truncated: self.complete_since_ms > self.window_start_ms,
-            complete_since_ms: self.complete_since_ms,
-            cursor,
-        })
-    }
-}
-
-/// Where a page ended: an offset, or `<time>.<partition>.<offset>` where pages run over several partitions.
-#[derive(Clone, Copy)]
-struct Cursor {
-    time_ms: i64,
-    partition: i32,
-    offset: i64,
-}
-
-impl Cursor {
-    fn at(hit: &Hit) -> Cursor {
-        Cursor { time_ms: hit.at.time_ms, partition: hit.partition, offset: hit.at.offset }
-    }
-
-    fn place(self) -> (i64, i32, i64) {
-        (self.time_ms, self.partition, self.offset)
-    }
-}
-
-impl std::fmt::Display for Cursor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}.{}", self.time_ms, self.partition, self.offset)
-    }
-}
-
-impl FromStr for Cursor {
-    type Err = Problem;
-
-    fn from_str(text: &str) -> Result<Cursor, Problem> {
-        let parse = || {
-            if let Ok(offset) = text.parse() {
-                return Some(Cursor { time_ms: i64::MAX, partition: 0, offset });
-            }
-            let mut parts = text.splitn(3, '.');
-            let time_ms = parts.next()?.parse().ok()?;
-            let partition = parts.next()?.parse().ok()?;
-            Some(Cursor { time_ms, partition, offset: parts.next()?.parse().ok()? })
-        };
-        parse().ok_or_else(|| Problem::new(Code::BadQuery, "cursor is not one that an answer gave"))
-    }
-}
-
 pub(super) fn position_unknown() -> Problem {
     Problem::new(Code::PositionUnknown, "the topic does not reach this position; was it made anew?")
+}
+
+pub(super) fn erased() -> Problem {
+    Problem::new(Code::Erased, "the event was erased, or invalidated, by order")
 }
 
 pub(super) fn not_in_window(window_start_ms: i64) -> Problem {

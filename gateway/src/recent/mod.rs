@@ -3,7 +3,11 @@
 
 mod answer;
 mod body;
+mod control;
+mod free;
 mod gap;
+mod invalidate;
+mod listing;
 mod lookup;
 mod projector;
 mod record;
@@ -21,15 +25,20 @@ use rdkafka::error::KafkaError;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use crate::kafka::consumer::Ends;
+use crate::kafka::consumer::{Ends, Log};
 use crate::ports::{Keep, RecentStore};
 
 pub use answer::{AsOf, Event, Page};
+pub use control::CONTROL_TOPIC;
+pub use control::fact::{Fact, What};
+pub use invalidate::{Invalidated, Order, Positions, Target};
 pub use lookup::{ById, ByKey, Level, MinPosition};
 pub use status::{Lag, Standing};
 
+use control::{Control, Following};
 use gap::Gaps;
 use projector::Projector;
+use slot::Source;
 use status::Stands;
 
 /// How much one route keeps for lookups.
@@ -146,10 +155,13 @@ impl Counts {
 pub struct Recent {
     routes: Arc<HashMap<Arc<str>, Topic>>,
     store: Arc<dyn RecentStore>,
+    manual: bool,
     ends: Arc<Ends>,
     gaps: Arc<Gaps>,
     counts: Arc<Counts>,
     stands: Arc<Stands>,
+    control: Arc<Control>,
+    _following: Arc<Following>,
     projector: Arc<Projector>,
 }
 
@@ -160,23 +172,45 @@ impl Recent {
     /// # Errors
     /// A Kafka client could not be made (a bad setting); an unreachable Kafka or store is not an error.
     pub fn start(start: Start) -> Result<(Recent, watch::Receiver<bool>), KafkaError> {
-        let names: Vec<Arc<str>> = start.topics.iter().map(|topic| Arc::clone(&topic.topic)).collect();
+        let mut names: Vec<Arc<str>> = start.topics.iter().map(|topic| Arc::clone(&topic.topic)).collect();
+        names.push(CONTROL_TOPIC.into());
         let ends = Arc::new(Ends::start(&start.kafka, CLIENT_GROUP, names)?);
         let counts = Arc::new(Counts::default());
         let routes = start.topics.iter().map(|topic| (Arc::clone(&topic.route), topic.clone())).collect();
-        let gaps =
-            Gaps::new(&start.kafka, Arc::clone(&start.store), start.runtime.clone(), Arc::clone(&counts));
-        let store = Arc::clone(&start.store);
+        let control = Arc::new(Control::new(&start.kafka, &start.topics)?);
+        let (store, runtime) = (Arc::clone(&start.store), start.runtime.clone());
+        let gaps = Gaps::new(
+            &start.kafka,
+            Arc::clone(&store),
+            Arc::clone(&control),
+            runtime.clone(),
+            Arc::clone(&counts),
+        );
         let stands = Arc::new(Stands::default());
-        let shared = (Arc::clone(&ends), Arc::clone(&counts), Arc::clone(&stands));
-        let (projector, ready) = Projector::start(start, shared)?;
+        let manual = matches!(start.mode, Mode::Manual);
+        let fetch_wait_ms = if manual { 5 } else { 100 };
+        let log = Arc::new(Log::open(&start.kafka, CLIENT_GROUP, fetch_wait_ms, &runtime)?);
+        let following = Following::start(&control, &log, &ends, &runtime);
+        let source = Source {
+            log,
+            ends: Arc::clone(&ends),
+            store: Arc::clone(&store),
+            control: Arc::clone(&control),
+            counts: Arc::clone(&counts),
+            stands: Arc::clone(&stands),
+            manual,
+        };
+        let (projector, ready) = Projector::start(start, source)?;
         let recent = Recent {
             routes: Arc::new(routes),
             store,
+            manual,
             ends,
             gaps: Arc::new(gaps),
             counts,
             stands,
+            control,
+            _following: Arc::new(following),
             projector: Arc::new(projector),
         };
         Ok((recent, ready))
@@ -185,6 +219,11 @@ impl Recent {
     /// Stops following the log and leaves the group. Lookups go on, from what is there and from Kafka.
     pub async fn stop(&self) {
         self.projector.stop().await;
+    }
+
+    /// Whether what was erased is known here: no lookup is answered before.
+    pub fn controlled(&self) -> bool {
+        self.control.known()
     }
 
     /// What happened since the start.

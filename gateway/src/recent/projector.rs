@@ -12,9 +12,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::slot::{Source, project};
-use super::status::Stands;
-use super::{CLIENT_GROUP, Counts, Mode, Start, Topic};
-use crate::kafka::consumer::{Ends, Log, Member, Owned, Sample};
+use super::{Counts, Mode, Start, Topic};
+use crate::kafka::consumer::{Member, Owned, Sample};
 use crate::ports::Slot;
 
 /// Lookups are called ready after this even if they are not warm: they are right either way.
@@ -31,23 +30,19 @@ pub(super) struct Projector {
 impl Projector {
     pub(super) fn start(
         start: Start,
-        (ends, counts, stands): (Arc<Ends>, Arc<Counts>, Arc<Stands>),
+        source: Source,
     ) -> Result<(Projector, watch::Receiver<bool>), KafkaError> {
         let topics: HashMap<Arc<str>, Topic> =
             start.topics.iter().map(|topic| (Arc::clone(&topic.topic), topic.clone())).collect();
         let names: Vec<Arc<str>> = topics.keys().cloned().collect();
-        let manual = matches!(start.mode, Mode::Manual);
         let member = match &start.mode {
             Mode::Group(group_id) => Some(Member::join(&start.kafka, group_id, &names)?),
             Mode::Manual => None,
         };
-        let fetch_wait_ms = if manual { 5 } else { 100 };
-        let log = Log::open(&start.kafka, CLIENT_GROUP, fetch_wait_ms, &start.runtime)?;
         let owned = member.as_ref().map(Member::watch);
-        let source = Arc::new(Source { log, ends, store: start.store, counts, stands, manual });
         let (ready, warm) = watch::channel(false);
         let (stop, stopping) = watch::channel(false);
-        let manager = Manager { source, topics, running: HashMap::new(), ready };
+        let manager = Manager { source: Arc::new(source), topics, running: HashMap::new(), ready };
         let manager = start.runtime.spawn(manager.run(owned, stopping));
         let projector = Projector {
             member: Mutex::new(member),
@@ -119,7 +114,7 @@ impl Manager {
     /// All partitions of all topics, once they are known.
     fn all_of(&self, sample: &Sample) -> Owned {
         let known = self.topics.keys().all(|topic| sample.partitions.contains_key(topic));
-        known.then(|| sample.slots().collect())
+        known.then(|| sample.slots().filter(|slot| self.topics.contains_key(&slot.topic)).collect())
     }
 
     /// Ends the tasks of other partitions first, so that no partition ever has two tails here.

@@ -60,6 +60,28 @@ impl Logged {
     }
 }
 
+/// A record without data that erases the events of its key before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Erasure {
+    pub(crate) offset: i64,
+    pub(crate) time_ms: i64,
+    pub(crate) key: LookupKey,
+}
+
+impl Erasure {
+    /// The erasure of a record with null data, a key and the header `weir-erase: 1`; `None` for any other.
+    pub(crate) fn read(record: &impl Message) -> Option<Erasure> {
+        let marked = |header: rdkafka::message::Header<'_, &[u8]>| {
+            header.key == "weir-erase" && header.value == Some(b"1")
+        };
+        if record.payload().is_some() || !record.headers()?.iter().any(marked) {
+            return None;
+        }
+        let key = LookupKey { kind: String::new(), key: partition_key(record)?.to_owned() };
+        Some(Erasure { offset: record.offset(), time_ms: record.timestamp().to_millis().unwrap_or(0), key })
+    }
+}
+
 fn partition_key(record: &impl Message) -> Option<&str> {
     record.key().and_then(|key| std::str::from_utf8(key).ok())
 }
@@ -85,7 +107,8 @@ pub(crate) fn type_digest(type_: &str) -> [u8; 8] {
     truncated(&Sha256::digest(type_))
 }
 
-fn truncated<const N: usize>(digest: &[u8]) -> [u8; N] {
+/// The start of a digest.
+pub(crate) fn truncated<const N: usize>(digest: &[u8]) -> [u8; N] {
     let mut start = [0; N];
     start.copy_from_slice(&digest[..N]);
     start
@@ -179,6 +202,17 @@ mod tests {
         assert_eq!(keys, [("", "k"), ("order", "o-1"), ("user", "u")]);
         assert_eq!((entry.at.offset, entry.at.time_ms), (42, 5));
         assert_eq!(entry.ids, [id_digest(Some("/s"), "1"), id_digest(None, "1")]);
+    }
+
+    #[test]
+    fn an_erasure_has_no_data_a_key_and_the_header() {
+        let marked = [("weir-erase", "1")];
+        let erasure = Erasure::read(&record(&marked, Some("k"), None)).expect("an erasure");
+        assert_eq!((erasure.offset, erasure.time_ms, erasure.key.key.as_str()), (42, 5, "k"));
+        assert_eq!(Erasure::read(&record(&marked, Some("k"), Some("{}"))), None, "it has data");
+        assert_eq!(Erasure::read(&record(&marked, None, None)), None, "it has no key");
+        assert_eq!(Erasure::read(&record(&[("weir-erase", "0")], Some("k"), None)), None);
+        assert_eq!(Erasure::read(&record(&[("ce_id", "1")], Some("k"), None)), None, "a bare tombstone");
     }
 
     #[test]

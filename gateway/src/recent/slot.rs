@@ -7,9 +7,10 @@ use std::time::Duration;
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use tokio::sync::watch;
-use uuid::Uuid;
 
-use super::record::Logged;
+use super::control::{Control, RecordError};
+use super::free::free;
+use super::record::{Erasure, Logged};
 use super::status::Stands;
 use super::{Counts, unix_ms};
 use crate::kafka::consumer::{Bounds, Ends, Log, Sample, Tail};
@@ -25,9 +26,10 @@ const RETRY_MAX: Duration = Duration::from_secs(2);
 
 /// What every partition's task shares.
 pub(super) struct Source {
-    pub(super) log: Log,
+    pub(super) log: Arc<Log>,
     pub(super) ends: Arc<Ends>,
     pub(super) store: Arc<dyn RecentStore>,
+    pub(super) control: Arc<Control>,
     pub(super) counts: Arc<Counts>,
     pub(super) stands: Arc<Stands>,
     /// The mock cluster: no lookup by time, so a cold slot begins where the log does.
@@ -36,7 +38,7 @@ pub(super) struct Source {
 
 /// Why a partition begins again.
 #[derive(Debug, thiserror::Error)]
-enum Restart {
+pub(super) enum Restart {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("kafka: {0}")]
@@ -45,6 +47,8 @@ enum Restart {
     Unknown,
     #[error("the store stands elsewhere")]
     Elsewhere,
+    #[error("an erasure was not recorded: {0}")]
+    Erasure(#[from] RecordError),
 }
 
 /// Follows one partition until the task is aborted; tells when it has caught up with the log's end as it was
@@ -106,21 +110,25 @@ async fn stand(source: &Source, slot: &Slot, keep: Keep) -> Result<(Watermark, B
         Some(watermark) => Some(watermark.generation),
         None => None,
     };
-    let at = window_start(source, slot, keep, bounds).await?;
-    // The second half of a UUIDv7 is random.
-    let (_, random) = Uuid::now_v7().as_u64_pair();
+    let at = window_start(&source.ends, source.manual, slot, keep, bounds).await?;
     let floor = Floor { offset: at, time_ms: 0 };
-    let watermark = source.store.open(slot, seen, Generation(random), floor).await?;
+    let watermark = source.store.open(slot, seen, Generation::random(), floor).await?;
     Counts::add(&source.counts.opened, 1);
     if watermark.next > bounds.end { Err(Restart::Elsewhere) } else { Ok((watermark, bounds)) }
 }
 
 /// The first offset whose record can still be in the window.
-async fn window_start(source: &Source, slot: &Slot, keep: Keep, bounds: Bounds) -> Result<i64, Restart> {
-    if source.manual {
+pub(super) async fn window_start(
+    ends: &Arc<Ends>,
+    manual: bool,
+    slot: &Slot,
+    keep: Keep,
+    bounds: Bounds,
+) -> Result<i64, Restart> {
+    if manual {
         return Ok(bounds.start);
     }
-    let (ends, slot) = (Arc::clone(&source.ends), slot.clone());
+    let (ends, slot) = (Arc::clone(ends), slot.clone());
     let since_ms = unix_ms().saturating_sub(keep.window_ms);
     let asked = tokio::task::spawn_blocking(move || ends.offset_at(&slot, since_ms)).await;
     let at = asked.map_err(|_| Restart::Unknown)??.ok_or(Restart::Unknown)?;
@@ -158,8 +166,16 @@ impl Follower<'_> {
     }
 
     async fn apply(&mut self, records: &[BorrowedMessage<'_>], position: i64) -> Result<(), Restart> {
-        let entries: Vec<_> =
-            records.iter().filter_map(|record| Logged::read(record)?.entry(self.generation)).collect();
+        for erasure in records.iter().filter_map(|record| Erasure::read(record)) {
+            // In the control log before the watermark passes it, so that no reader relies on it without knowing it.
+            let (id, fact) = self.source.control.note_erasure(self.slot, &erasure);
+            self.source.control.record(&id, fact).await?;
+            let query = Query::Key(erasure.key, self.keep.per_key + 1);
+            free(&*self.source.store, self.slot, &query, erasure.offset).await?;
+        }
+        let shown = |event: &Logged| !self.source.control.hides(self.slot, event.at.offset, &event.body);
+        let events = records.iter().filter_map(|record| Logged::read(record)).filter(shown);
+        let entries: Vec<_> = events.filter_map(|event| event.entry(self.generation)).collect();
         self.source.count_applied(entries.len(), records.len() - entries.len());
         self.send(self.chunk(position, entries)).await
     }

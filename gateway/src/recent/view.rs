@@ -4,14 +4,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use futures_util::future::join_all;
 
 use super::answer::AsOf;
 use super::body::Body;
 use super::lookup::{MinPosition, not_in_window, position_unknown};
+use super::record::Logged;
 use super::{Counts, Recent, Topic, unix_ms};
-use crate::ports::{Chunk, Digest, Entry, Generation, Query, Reading, Ref, Slot, Watermark};
+use crate::ports::{Chunk, Digest, Generation, Query, Reading, Ref, Slot, Watermark};
 use crate::problem::{Code, Problem};
 
 /// An answer without `min_position` may be this old.
@@ -53,7 +53,7 @@ pub(super) struct Hit {
     pub(super) partition: i32,
     generation: Generation,
     /// From the log, if that is where it was found.
-    body: Option<Bytes>,
+    body: Option<Body>,
 }
 
 /// What one slot holds for a query.
@@ -75,7 +75,7 @@ impl View {
         slot: &Slot,
         query: &Query,
         reading: Reading,
-        newer: Option<Vec<Entry>>,
+        newer: Option<Vec<Logged>>,
     ) -> Option<View> {
         let from_log = newer.is_some();
         let watermark = reading.watermark?;
@@ -85,8 +85,8 @@ impl View {
             .into_iter()
             .flatten()
             .rev()
-            .filter(|entry| matches(query, entry))
-            .map(|entry| hit(entry.at, Some(entry.body)))
+            .filter(|event| matches(query, event))
+            .map(|event| hit(event.at, Some(event.body)))
             .collect();
         hits.extend(reading.refs.into_iter().map(|at| hit(at, None)));
         let mut complete_since_ms = watermark.floor.time_ms;
@@ -102,11 +102,11 @@ impl View {
     }
 }
 
-fn matches(query: &Query, entry: &Entry) -> bool {
+fn matches(query: &Query, event: &Logged) -> bool {
     match query {
         Query::Watermark => false,
-        Query::Key(key, _) => entry.keys.contains(key),
-        Query::Id(digest) => entry.ids.contains(digest),
+        Query::Key(key, _) => event.keys.contains(key),
+        Query::Id(digest) => event.ids.contains(digest),
     }
 }
 
@@ -173,19 +173,19 @@ impl Recent {
         };
         let from = watermark.next.max(bounds.start);
         let generation = watermark.generation;
-        let entries = match from < to {
-            true => {
-                self.gaps.read(slot, from, to, generation, deadline).await.ok_or_else(|| self.behind())?
-            }
+        let mut events = match from < to {
+            true => self.gaps.read(slot, from, to, deadline).await.ok_or_else(|| self.behind())?,
             false => Vec::new(),
         };
+        events.retain(|event| !self.control.hides(slot, event.at.offset, &event.body));
+        let entries = events.iter().cloned().filter_map(|event| event.entry(generation)).collect();
         let fresh_ms = (to >= bounds.end).then_some(sample.requested_ms);
         let keep = topic.settings.keep();
         let chunk = Chunk { generation, from: watermark.next, to, fresh_ms, floor: None, keep, entries };
         self.gaps.hand_on(slot, &chunk).await;
         let fresh_ms = watermark.fresh_ms.max(fresh_ms.unwrap_or(0));
         reading.watermark = Some(Watermark { next: to, fresh_ms, ..watermark });
-        View::new(topic, slot, query, reading, Some(chunk.entries)).ok_or_else(|| self.behind())
+        View::new(topic, slot, query, reading, Some(events)).ok_or_else(|| self.behind())
     }
 
     /// The bodies of the hits that the store has, in their order; one round trip per slot.
@@ -195,20 +195,19 @@ impl Recent {
         for (i, hit) in hits.iter().enumerate().filter(|(_, hit)| hit.body.is_none()) {
             by_slot.entry((hit.partition, hit.generation.0)).or_default().push(i);
         }
-        let mut found: Vec<Option<Bytes>> = hits.iter().map(|hit| hit.body.clone()).collect();
+        let mut found: Vec<Option<Body>> = hits.iter().map(|hit| hit.body.clone()).collect();
         let asked = by_slot.into_iter().map(|((partition, generation), places)| async move {
             let slot = Slot { topic: Arc::clone(&topic.topic), partition };
             let offsets: Vec<i64> = places.iter().filter_map(|i| Some(hits.get(*i)?.at.offset)).collect();
             (places, self.store.bodies(&slot, Generation(generation), &offsets).await.unwrap_or_default())
         });
         for (places, bodies) in join_all(asked).await {
-            for (place, body) in places.into_iter().zip(bodies) {
-                found[place] = body;
+            for (place, bytes) in places.into_iter().zip(bodies) {
+                let read = |bytes| Body::decode(&bytes, hits[place].generation, &hits[place].at.id_digest);
+                found[place] = bytes.and_then(read);
             }
         }
-        let read =
-            |(hit, bytes): (&Hit, Option<Bytes>)| Body::decode(&bytes?, hit.generation, &hit.at.id_digest);
-        hits.iter().zip(found).map(read).collect()
+        found
     }
 
     /// The event the store has for an offset.
@@ -236,11 +235,9 @@ impl Recent {
         if offset < bounds.start {
             return Err(gone());
         }
-        // The generation only labels the body on its way through here.
-        let label = Generation(0);
-        let entries = self.gaps.read(slot, offset, offset + 1, label, deadline).await;
-        let entry = entries.ok_or_else(|| self.behind())?.pop().ok_or_else(gone)?;
-        Body::decode(&entry.body, label, &entry.at.id_digest).ok_or_else(gone)
+        let events = self.gaps.read(slot, offset, offset + 1, deadline).await;
+        let event = events.ok_or_else(|| self.behind())?.pop();
+        event.map(|event| event.body).ok_or_else(gone)
     }
 
     pub(super) fn behind(&self) -> Problem {

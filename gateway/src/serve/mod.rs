@@ -77,6 +77,9 @@ pub struct ReadModel {
 /// A worker's loop that has not turned for so long is stuck.
 const STALLED_AFTER: Duration = Duration::from_secs(10);
 
+const CONTROL_UNREAD: &str =
+    "the topic _weir_control could not be read yet: without it no lookup knows what was erased";
+
 /// The read model is rebuilt from Kafka: leaving its group well is a courtesy, not worth more than this.
 const RECENT_STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -212,7 +215,7 @@ fn admin_router(
         move || if workers.stalled(STALLED_AFTER) { vec!["a worker is stuck".to_owned()] } else { Vec::new() }
     });
     let ready: admin::Reasons = Arc::new({
-        let (shared, stopping) = (Arc::clone(shared), Arc::clone(stopping));
+        let (shared, stopping, recent) = (Arc::clone(shared), Arc::clone(stopping), recent.clone());
         move || {
             let absent = shared.plugins.tables_absent().join(", ");
             let tables = format!("tables could not be read yet: {absent}");
@@ -220,12 +223,13 @@ fn admin_router(
                 (!absent.is_empty(), tables.as_str()),
                 (stopping.load(Ordering::Acquire), "stopping"),
                 (!shared.producers.ready(), "Kafka has not described every topic of the routes"),
+                (recent.as_ref().is_some_and(|recent| !recent.controlled()), CONTROL_UNREAD),
                 (warm.as_ref().is_some_and(|warm| !*warm.borrow()), "the read model is not warm yet"),
             ];
             reasons.iter().filter(|(holds, _)| *holds).map(|(_, reason)| (*reason).to_owned()).collect()
         }
     });
-    let others = http::recent::admin_router(recent.clone());
+    let others = http::recent_admin::router(recent.clone());
     let gauges: admin::Gauges = Arc::new({
         let (metrics, workers, budget) = (Arc::clone(metrics), Arc::clone(workers), Arc::clone(budget));
         let shared = Arc::clone(shared);

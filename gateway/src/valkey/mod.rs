@@ -6,6 +6,7 @@ mod hash;
 mod ledger;
 mod names;
 mod node;
+mod reply;
 mod scripts;
 mod store;
 

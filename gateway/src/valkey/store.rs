@@ -12,10 +12,11 @@ use super::Valkey;
 use super::cluster::away;
 use super::names::Names;
 use super::node::{Advice, Command, advice};
-use super::scripts::{APPLY, FLOOR, OPEN, READ};
+use super::reply::{array, outcome, refs, unexpected, watermark};
+use super::scripts::{APPLY, FLOOR, FREE, OPEN, READ};
 use crate::ports::{
-    Applied, Chunk, Entry, Floor, Generation, Keep, Later, Query, Reading, RecentStore, Ref, Slot,
-    StoreError, Watermark,
+    Applied, Chunk, Entry, Floor, Generation, Keep, Later, Query, Reading, RecentStore, Slot, StoreError,
+    Watermark,
 };
 
 /// The most records and keys of one `apply` call: at about 2 µs a key it stays under a millisecond.
@@ -81,9 +82,9 @@ impl Valkey {
                 OPEN.call(with_source, vec![names.watermark()], args)
             })
             .await?;
-        let watermark = read_watermark(&array(reply)?)?;
-        self.generations.set(slot, watermark.generation);
-        Ok(watermark)
+        let opened = watermark(&array(reply)?)?;
+        self.generations.set(slot, opened.generation);
+        Ok(opened)
     }
 
     async fn apply_chunk(&self, slot: &Slot, chunk: &Chunk) -> Result<Applied, StoreError> {
@@ -99,7 +100,7 @@ impl Valkey {
         for reply in replies {
             // A body's reply is the plain OK; a script's is an array.
             if let Value::Array(reply) = reply {
-                match read_outcome(&reply)? {
+                match outcome(&reply)? {
                     Applied::Done => {}
                     refused => return Ok(refused),
                 }
@@ -135,8 +136,8 @@ impl Valkey {
             })
             .await?;
         let reply = array(reply)?;
-        let outcome = read_outcome(&reply)?;
-        if outcome == Applied::Done {
+        let raised = outcome(&reply)?;
+        if raised == Applied::Done {
             let before = reply.get(1).and_then(Value::as_i64).ok_or_else(|| unexpected("no floor"))?;
             let freed: Vec<i64> = (before.max(floor.offset - FREED_MAX)..floor.offset).collect();
             for offsets in freed.chunks(FREED_PER_COMMAND) {
@@ -147,7 +148,33 @@ impl Valkey {
                 }
             }
         }
-        Ok(outcome)
+        Ok(raised)
+    }
+
+    async fn free_entries(
+        &self,
+        slot: &Slot,
+        generation: Generation,
+        entries: &[Entry],
+    ) -> Result<Applied, StoreError> {
+        let names = Names::of(slot);
+        for some in entries.chunks(RECORDS_PER_CALL_MAX) {
+            let free = |with_source: bool, entry: &Entry| {
+                let mut keys = vec![names.watermark(), names.body(generation, entry.at.offset)];
+                keys.extend(entry.ids.iter().map(|id| names.id(generation, id)));
+                keys.extend(entry.keys.iter().map(|key| names.list(generation, key)));
+                let at = Value::Bytes(Bytes::copy_from_slice(&entry.at.to_bytes()));
+                FREE.call(with_source, keys, vec![text(generation), at])
+            };
+            let make = |with_source| some.iter().map(|entry| free(with_source, entry)).collect();
+            for reply in self.run(&names, make).await? {
+                match outcome(&array(reply)?)? {
+                    Applied::Done => {}
+                    refused => return Ok(refused),
+                }
+            }
+        }
+        Ok(Applied::Done)
     }
 
     async fn read_slot(&self, slot: &Slot, query: &Query) -> Result<Reading, StoreError> {
@@ -187,15 +214,15 @@ impl Valkey {
             })
             .await?;
         let mut reply = array(reply)?.into_iter();
-        let Some(watermark) = reply.next() else {
+        let Some(fields) = reply.next() else {
             return Ok(Some(Reading { watermark: None, refs: Vec::new(), listed: 0 }));
         };
-        let watermark = read_watermark(&array(watermark)?)?;
+        let watermark = watermark(&array(fields)?)?;
         self.generations.set(slot, watermark.generation);
         match (reply.next(), reply.next()) {
-            (Some(listed), Some(refs)) => {
+            (Some(listed), Some(found)) => {
                 let listed = listed.as_usize().ok_or_else(|| unexpected("no length"))?;
-                Ok(Some(Reading { watermark: Some(watermark), refs: read_refs(array(refs)?)?, listed }))
+                Ok(Some(Reading { watermark: Some(watermark), refs: refs(array(found)?)?, listed }))
             }
             _ if *query == Query::Watermark => {
                 Ok(Some(Reading { watermark: Some(watermark), refs: Vec::new(), listed: 0 }))
@@ -237,6 +264,15 @@ impl RecentStore for Valkey {
 
     fn apply<'a>(&'a self, slot: &'a Slot, chunk: &'a Chunk) -> Later<'a, Applied> {
         Box::pin(self.apply_chunk(slot, chunk))
+    }
+
+    fn free<'a>(
+        &'a self,
+        slot: &'a Slot,
+        generation: Generation,
+        entries: &'a [Entry],
+    ) -> Later<'a, Applied> {
+        Box::pin(self.free_entries(slot, generation, entries))
     }
 
     fn read<'a>(&'a self, slot: &'a Slot, query: &'a Query) -> Later<'a, Reading> {
@@ -330,49 +366,12 @@ fn cost(entry: &Entry) -> u64 {
     u64::try_from(entry.body.len() + 400 + 50 * entry.keys.len()).unwrap_or(u64::MAX)
 }
 
-fn read_outcome(reply: &[Value]) -> Result<Applied, StoreError> {
-    let word = reply.first().and_then(Value::as_str);
-    match (word.as_deref(), reply.get(1).and_then(Value::as_i64)) {
-        (Some("OK"), _) => Ok(Applied::Done),
-        (Some("GAP"), Some(next)) => Ok(Applied::Gap(next)),
-        (Some("GEN" | "NOGEN"), _) => Ok(Applied::Elsewhere),
-        _ => Err(unexpected("no outcome of a script")),
-    }
-}
-
-fn read_watermark(fields: &[Value]) -> Result<Watermark, StoreError> {
-    let number = |at: usize| fields.get(at).and_then(Value::as_i64).ok_or_else(|| unexpected("no watermark"));
-    let generation = fields.first().and_then(Value::as_str).and_then(|text| Generation::parse(&text));
-    Ok(Watermark {
-        generation: generation.ok_or_else(|| unexpected("no generation"))?,
-        next: number(1)?,
-        fresh_ms: number(2)?,
-        floor: Floor { offset: number(3)?, time_ms: number(4)? },
-    })
-}
-
-fn read_refs(refs: Vec<Value>) -> Result<Vec<Ref>, StoreError> {
-    let read = |value: &Value| value.as_bytes().and_then(Ref::from_bytes).ok_or_else(|| unexpected("no ref"));
-    refs.iter().map(read).collect()
-}
-
-fn array(value: Value) -> Result<Vec<Value>, StoreError> {
-    match value {
-        Value::Array(values) => Ok(values),
-        _ => Err(unexpected("no array")),
-    }
-}
-
 fn exact(offset: i64) -> Result<(), StoreError> {
     if (0..=OFFSET_MAX).contains(&offset) { Ok(()) } else { Err(unexpected("an offset beyond 2^53")) }
 }
 
 fn text(value: impl ToString) -> Value {
     Value::from(value.to_string())
-}
-
-fn unexpected(what: &str) -> StoreError {
-    StoreError::Unexpected(what.to_owned())
 }
 
 fn unix_ms() -> i64 {

@@ -169,6 +169,24 @@ async fn the_floor_rises_when_told_and_when_the_budget_is_full(store: &Arc<dyn R
     assert!(case.bodies(GENERATION, &[floor.offset]).await[0].is_some());
 }
 
+async fn what_is_freed_is_in_no_list(store: &Arc<dyn RecentStore>) {
+    let case = Case::opened(store).await;
+    let named = LookupKey { kind: "order".to_owned(), key: "o-1".to_owned() };
+    let both = Entry { keys: vec![partition_key("k"), named.clone()], ..entry(0, "k") };
+    case.apply(chunk(0, 2, vec![both.clone(), entry(1, "k")])).await;
+    let elsewhere = store.free(&case.slot, Generation(2), std::slice::from_ref(&both)).await.unwrap();
+    assert_eq!((elsewhere, case.listed("k").await), (Applied::Elsewhere, vec![1, 0]));
+    for _ in 0..2 {
+        let freed = store.free(&case.slot, GENERATION, std::slice::from_ref(&both)).await.unwrap();
+        assert_eq!((freed, case.listed("k").await), (Applied::Done, vec![1]));
+    }
+    assert_eq!(case.read(Query::Key(named, 9)).await.refs, []);
+    assert_eq!(case.read(Query::Id(both.ids[0])).await.refs, []);
+    assert_eq!(case.bodies(GENERATION, &[0, 1]).await, [None, Some("body of 1".to_owned())]);
+    assert_eq!(case.next().await, 2, "the watermark stands");
+    assert_eq!(store.free(&case.slot, GENERATION, &[]).await.unwrap(), Applied::Done);
+}
+
 async fn keeps_its_promises(store: &Arc<dyn RecentStore>) {
     a_slot_that_is_not_open_takes_nothing(store).await;
     a_life_is_only_replaced_by_who_saw_it(store).await;
@@ -180,6 +198,7 @@ async fn keeps_its_promises(store: &Arc<dyn RecentStore>) {
     lookup_keys_have_lists_of_their_own(store).await;
     what_left_the_window_is_not_listed(store).await;
     the_floor_rises_when_told_and_when_the_budget_is_full(store).await;
+    what_is_freed_is_in_no_list(store).await;
 }
 
 #[tokio::test]

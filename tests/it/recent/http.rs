@@ -8,7 +8,7 @@ use weir_tests::world::until;
 
 use crate::spine::{Client, orders};
 
-fn order(number: u32, user: &str) -> String {
+pub(super) fn order(number: u32, user: &str) -> String {
     format!(
         r#"{{"order_id":"o-{number}","customer":{{"user_id":"{user}"}},"items":[{{"sku":"BK-30411","quantity":1,"price":12.5}}],"total":12.5,"currency":"EUR","placed_at":"2026-11-23T09:26:53Z"}}"#
     )

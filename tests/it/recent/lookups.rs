@@ -11,13 +11,17 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use weir::kafka;
+use weir::kafka::admin::{Admin, Wanted};
 use weir::kafka::partitioner::murmur2_partition;
 use weir::memory::Memory;
 use weir::ports::RecentStore;
 use weir::problem::{Code, Problem};
-use weir::recent::{ById, ByKey, Event, Level, MinPosition, Mode, Page, Recent, Settings, Start, Topic};
+use weir::recent::{
+    ById, ByKey, CONTROL_TOPIC, Event, Level, MinPosition, Mode, Page, Recent, Settings, Start, Topic,
+};
 use weir::valkey;
-use weir_tests::world::{fresh_name, shared_kafka, shared_valkey, until};
+use weir_tests::world::{Kafka, fresh_name, shared_kafka, shared_valkey, until};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const PARTITIONS: i32 = 3;
@@ -48,6 +52,7 @@ impl Model {
         let topic = fresh_name("recent");
         let kafka = shared_kafka().await;
         kafka.create_topic(&topic, PARTITIONS, &[]).await;
+        control_topic(kafka).await;
         let mode = Mode::Group(fresh_name("group").into());
         Model::start(&kafka.client_config(), &topic, valkey_store().await, mode).await
     }
@@ -82,6 +87,23 @@ impl Model {
     fn gaps_closed(&self) -> u64 {
         self.recent.counts().gaps_closed.load(Ordering::Relaxed)
     }
+}
+
+/// As `weir serve` makes it.
+async fn control_topic(kafka: &Kafka) {
+    let wanted = Wanted {
+        topic: CONTROL_TOPIC.to_owned(),
+        partitions: 1,
+        replication_factor: 1,
+        retention_ms: -1,
+        window_ms: 0,
+        min_insync_replicas: 1,
+        max_message_bytes: 1 << 20,
+        compacted: true,
+    };
+    let brokers = kafka.bootstrap().split(',').map(str::to_owned).collect();
+    let settings = kafka::settings::Settings { brokers, ..kafka::settings::Settings::default() };
+    Admin::new(&settings, PATIENCE).unwrap().create(&wanted).await.unwrap();
 }
 
 async fn valkey_store() -> Arc<dyn RecentStore> {
@@ -277,6 +299,7 @@ async fn on_a_mock_cluster_and_in_memory() {
     let cluster = MockCluster::new(1).unwrap();
     let topic = fresh_name("recent");
     cluster.create_topic(&topic, PARTITIONS, 1).unwrap();
+    cluster.create_topic(CONTROL_TOPIC, 1, 1).unwrap();
     let mut kafka = ClientConfig::new();
     kafka.set("bootstrap.servers", cluster.bootstrap_servers());
     all_of_it(&Model::start(&kafka, &topic, Arc::new(Memory::new()), Mode::Manual).await).await;
@@ -313,6 +336,7 @@ async fn another_gateway_goes_on_where_one_stopped() {
     let topic = fresh_name("recent");
     let kafka = shared_kafka().await;
     kafka.create_topic(&topic, PARTITIONS, &[]).await;
+    control_topic(kafka).await;
     let mode = Mode::Group(fresh_name("group").into());
     let config = kafka.client_config();
     let first = Model::start(&config, &topic, valkey_store().await, mode.clone()).await;

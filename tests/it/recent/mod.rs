@@ -2,6 +2,7 @@
 //! against a real log.
 
 mod contract;
+mod erased;
 mod http;
 mod lookups;
 mod model;

@@ -36,9 +36,11 @@ struct Fences {
     apply: String,
     floor: String,
     read: String,
+    free: String,
     generation_in_names: bool,
     bodies_are_identified: bool,
     end_before_start: bool,
+    erasures_are_remembered: bool,
 }
 
 impl Fences {
@@ -48,9 +50,11 @@ impl Fences {
             apply: include_str!("../../../gateway/src/valkey/scripts/apply.lua").to_owned(),
             floor: include_str!("../../../gateway/src/valkey/scripts/floor.lua").to_owned(),
             read: include_str!("../../../gateway/src/valkey/scripts/read.lua").to_owned(),
+            free: include_str!("../../../gateway/src/valkey/scripts/free.lua").to_owned(),
             generation_in_names: true,
             bodies_are_identified: true,
             end_before_start: true,
+            erasures_are_remembered: true,
         }
     }
 }
@@ -109,6 +113,8 @@ struct World<'f> {
     projectors: [Projector; 2],
     clock: i64,
     log: Vec<Event>,
+    /// What the control log says: a key, and below which offset its events are erased.
+    erased: Vec<(u64, i64)>,
     next_id: u64,
     /// The log's end at each time.
     ends: Vec<i64>,
@@ -134,6 +140,7 @@ impl World<'_> {
             projectors: Default::default(),
             clock: 1,
             log: Vec::new(),
+            erased: Vec::new(),
             next_id: 1,
             ends: vec![0, 0],
             known: String::new(),
@@ -208,7 +215,8 @@ impl World<'_> {
                 self.done.clear();
                 self.safe = 0;
             }
-            86..=90 => self.raise_floor(which).await?,
+            86..=88 => self.raise_floor(which).await?,
+            89..=90 => self.erase().await?,
             91..=93 => self.write_another_body().await?,
             _ => self.cut().await?,
         }
@@ -341,6 +349,34 @@ impl World<'_> {
         Ok(())
     }
 
+    /// An order to erase a key: recorded in the control log, and then cleared from the store, if whoever does that
+    /// does not die before.
+    async fn erase(&mut self) -> Result<(), String> {
+        let key = self.chance.below(KEYS);
+        self.erased.push((key, self.end()));
+        let Some((watermark, refs)) = self.look(key).await? else { return Ok(()) };
+        let mut commands = Vec::new();
+        for (offset, id, time) in refs {
+            let generation = &watermark.generation;
+            let [body, list] = [self.name("b", generation, offset), self.name("l", generation, key)];
+            let [one, two] = [0, 1].map(|nth| self.name("i", generation, format!("{id}.{nth}")));
+            let args = vec![generation.clone().into_bytes(), reference(offset, Event { id, key, time })];
+            commands.push(self.eval(&self.fences.free, vec![body, one, two, list], args));
+        }
+        if self.chance.below(3) == 0 {
+            self.late.push(commands);
+            return Ok(());
+        }
+        for command in commands {
+            self.run(command).await?;
+        }
+        Ok(())
+    }
+
+    fn is_erased(&self, key: u64, offset: i64) -> bool {
+        self.erased.iter().any(|(erased, below)| *erased == key && offset < *below)
+    }
+
     /// Where a body is, something else is written: by whoever read another log, or by a fault of the machine.
     async fn write_another_body(&mut self) -> Result<(), String> {
         let Some(watermark) = self.watermark().await? else { return Ok(()) };
@@ -363,6 +399,8 @@ impl World<'_> {
         self.log.truncate(kept as usize);
         let end = self.end();
         self.ends.iter_mut().for_each(|known| *known = end.min(*known));
+        // An order is about the log it was given for.
+        self.erased.iter_mut().for_each(|(_, below)| *below = end.min(*below));
         self.projectors = Default::default();
         self.stand(0).await?;
         self.safe = self.done.len();
@@ -379,11 +417,16 @@ impl World<'_> {
             let expected: Vec<_> = (from..watermark.next)
                 .rev()
                 .filter_map(|offset| Some((offset, *self.log.get(offset as usize)?)))
-                .filter(|(_, event)| event.key == key && in_window(event))
+                .filter(|(offset, event)| {
+                    event.key == key && in_window(event) && !self.is_erased(key, *offset)
+                })
                 .take(PER_KEY)
                 .collect();
             let mut found = Vec::new();
-            for (offset, id, time) in refs.into_iter().take(PER_KEY) {
+            let hidden = |offset| self.fences.erasures_are_remembered && self.is_erased(key, offset);
+            let shown: Vec<_> =
+                refs.into_iter().filter(|(offset, ..)| !hidden(*offset)).take(PER_KEY).collect();
+            for (offset, id, time) in shown {
                 if offset >= watermark.floor && time > self.clock - WINDOW {
                     found.push((offset, self.event(&watermark, offset, id).await));
                 }
@@ -515,6 +558,7 @@ async fn without_any_one_fence_an_answer_is_wrong() {
     without("generation in names", |fences| fences.generation_in_names = false);
     without("identity of bodies", |fences| fences.bodies_are_identified = false);
     without("the end before the window's start", |fences| fences.end_before_start = false);
+    without("memory of what was erased", |fences| fences.erasures_are_remembered = false);
     without("apply: generation", |fences| {
         edit(&mut fences.apply, "if w[1] ~= ARGV[1] then return {'GEN', w[1]} end", "");
     });

@@ -5,6 +5,7 @@ use weir_tests::world::{Node, Reply, Resp, fresh_name, shared_valkey};
 const OPEN: &str = include_str!("../../../gateway/src/valkey/scripts/open.lua");
 const APPLY: &str = include_str!("../../../gateway/src/valkey/scripts/apply.lua");
 const READ: &str = include_str!("../../../gateway/src/valkey/scripts/read.lua");
+const FREE: &str = include_str!("../../../gateway/src/valkey/scripts/free.lua");
 const FLOOR: &str = include_str!("../../../gateway/src/valkey/scripts/floor.lua");
 
 /// One hash tag on the node that owns it.
@@ -134,6 +135,29 @@ async fn read_answers_with_the_watermark_of_the_same_moment() {
         assert_eq!(other.items().len(), 1, "only the watermark, which tells the right life");
         assert_eq!(texts(&other.items()[0]), watermark);
     }
+}
+
+#[tokio::test]
+async fn free_takes_one_record_out_of_everything() {
+    let mut slot = Tagged::new().await;
+    let (ref0, ref1) = (reference(0), reference(1));
+    let keys = ["w", "b", "i", "i2", "l", "l2"];
+    assert_eq!(texts(&slot.run(FREE, &keys, &[b"aa", &ref0]).await), ["NOGEN"]);
+    slot.run(OPEN, &["w"], &[b"", b"aa", b"0", b"0"]).await;
+    assert_eq!(texts(&slot.run(FREE, &keys, &[b"bb", &ref0]).await), ["GEN", "aa"]);
+    let expiry: &[u8] = b"99999999999999";
+    let mut args: Vec<&[u8]> = vec![b"aa", b"0", b"2", b"", b"9", b"3"];
+    args.extend([&ref0, expiry, &ref0, expiry, &ref1, expiry, &ref0, expiry, &ref1, expiry]);
+    slot.run(APPLY, &["w", "l", "l2", "l", "i", "i2"], &args).await;
+    slot.call("SET", "b", &["the body"]).await;
+    assert_eq!(texts(&slot.run(FREE, &keys, &[b"aa", &ref0]).await), ["OK"]);
+    assert_eq!(slot.call("LRANGE", "l", &["0", "-1"]).await.items(), [Reply::Bytes(ref1.clone())]);
+    for gone in ["b", "i", "l2"] {
+        assert_eq!(slot.call("EXISTS", gone, &[]).await, Reply::Integer(0), "{gone}");
+    }
+    assert_eq!(slot.call("GET", "i2", &[]).await, Reply::Bytes(ref1), "another record has this id");
+    assert_eq!(slot.call("HGET", "w", &["o"]).await.text(), "2", "the watermark stands");
+    assert_eq!(texts(&slot.run(FREE, &keys, &[b"aa", &ref0]).await), ["OK"], "safe to repeat");
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ fn wanted() -> Wanted {
         window_ms: 3_600_000,
         min_insync_replicas: 2,
         max_message_bytes: 1_114_112,
+        compacted: false,
     }
 }
 
