@@ -3,6 +3,7 @@
 //! Only the words; the client is `valkey`'s.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -33,13 +34,20 @@ pub struct ValkeyTlsSettings {
 }
 
 impl ValkeySettings {
-    /// The client's settings, with the password in them. Reads the secret.
+    /// The client's settings, with the way to the password in them. Reads the secret once, to see that it is there.
     pub fn reveal(&self) -> Result<valkey::Settings, SecretError> {
-        let password = self.password.as_ref().map(Secret::reveal).transpose()?;
+        self.password.as_ref().map(Secret::reveal).transpose()?;
+        let password = |secret: Secret| {
+            let read = move || {
+                let password = secret.reveal().map_err(|error| error.to_string())?;
+                Ok(password.as_str().to_owned())
+            };
+            valkey::Password(Arc::new(read))
+        };
         Ok(valkey::Settings {
             nodes: self.nodes.clone(),
             username: self.username.clone(),
-            password: password.map(|password| password.as_str().to_owned()),
+            password: self.password.clone().map(password),
             tls: self.tls.as_ref().map(|tls| valkey::Tls { ca: tls.ca.clone(), cert: None, key: None }),
         })
     }

@@ -3,18 +3,21 @@
 
 #![expect(unsafe_code, reason = "FFI calls on pointers that rdkafka owns and keeps alive for the call")]
 
-use std::ffi::{CStr, c_void};
+use std::collections::HashMap;
+use std::ffi::{CStr, c_char, c_void};
 use std::fmt;
 use std::io;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rdkafka::client::{Client, ClientContext};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::producer::{BaseProducer, Producer as _, ProducerContext};
 use rdkafka::util::IntoOpaque as _;
 use rdkafka_sys as sys;
+use rdkafka_sys::rd_kafka_admin_op_t as AdminOp;
 use rdkafka_sys::rd_kafka_msg_status_t as Status;
 use rdkafka_sys::rd_kafka_vtype_t as Field;
 use tokio::sync::Notify;
@@ -202,6 +205,57 @@ pub fn produce<C: ProducerContext<DeliveryOpaque = Box<Slot>> + 'static>(
         Err((error.into(), Box::from_ptr(slot)))
     }
 }
+
+/// `rd_kafka_DescribeTopics`: the ids of topics, by name. A topic made anew under the same name has another one. Topics
+/// of which the broker does not tell it (before Kafka 2.8, or the mock cluster) are absent. Blocks its thread.
+pub fn topic_ids<C: ClientContext>(
+    client: &Client<C>,
+    topics: &[&CStr],
+    timeout: Duration,
+) -> HashMap<String, String> {
+    let mut names: Vec<*const c_char> = topics.iter().map(|name| name.as_ptr()).collect();
+    let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    let mut ids = HashMap::new();
+    // SAFETY: the client outlives the call, and the names are live C strings that librdkafka copies. What is made here
+    // is destroyed here, in the reverse order; what a result points at lives as long as its event. A poll of a queue of
+    // our own only returns our own event, or none.
+    unsafe {
+        let handle = client.native_ptr();
+        let collection = sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
+        let options = sys::rd_kafka_AdminOptions_new(handle, AdminOp::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
+        sys::rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms, ptr::null_mut(), 0);
+        let queue = sys::rd_kafka_queue_new(handle);
+        sys::rd_kafka_DescribeTopics(handle, collection, options, queue);
+        let event = sys::rd_kafka_queue_poll(queue, timeout_ms);
+        if !event.is_null() {
+            let result = sys::rd_kafka_event_DescribeTopics_result(event);
+            let mut count = 0;
+            let described = match result.is_null() {
+                true => ptr::null_mut(),
+                false => sys::rd_kafka_DescribeTopics_result_topics(result, &raw mut count),
+            };
+            for index in 0..count {
+                let topic = *described.add(index);
+                let error = sys::rd_kafka_error_code(sys::rd_kafka_TopicDescription_error(topic));
+                if error == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+                    let name = CStr::from_ptr(sys::rd_kafka_TopicDescription_name(topic));
+                    let id = sys::rd_kafka_Uuid_base64str(sys::rd_kafka_TopicDescription_topic_id(topic));
+                    let id = CStr::from_ptr(id).to_string_lossy().into_owned();
+                    ids.insert(name.to_string_lossy().into_owned(), id);
+                }
+            }
+            sys::rd_kafka_event_destroy(event);
+        }
+        sys::rd_kafka_queue_destroy(queue);
+        sys::rd_kafka_AdminOptions_destroy(options);
+        sys::rd_kafka_TopicCollection_destroy(collection);
+    }
+    ids.retain(|_, id| id != NO_TOPIC_ID);
+    ids
+}
+
+/// Sixteen zero bytes in base64: the broker does not tell.
+const NO_TOPIC_ID: &str = "AAAAAAAAAAAAAAAAAAAAAA";
 
 /// `sched_setscheduler(2)` with `SCHED_BATCH`, for this thread and those it starts: when they wake they wait for
 /// whoever runs on their core to pause, instead of interrupting. Where cores are idle it changes nothing.

@@ -113,6 +113,7 @@ impl Recent {
             what: order.target.what(),
             ids: self.known_ids(topic, query.as_ref(), &spans).await,
             spans: spans.clone(),
+            topic_id: sample.id(&topic.topic).map(Into::into),
             at_ms: unix_ms(),
             why: order.why,
         };
@@ -156,11 +157,12 @@ impl Recent {
         for slot in &slots {
             let reading = self.store.read(slot, &Query::Watermark).await.map_err(|_| self.behind())?;
             let seen = reading.watermark.map(|watermark| watermark.generation);
-            let bounds = self.ends.now().await.bounds.get(slot).copied().ok_or_else(|| self.behind())?;
+            let sample = self.ends.now().await;
+            let bounds = *sample.bounds.get(slot).ok_or_else(|| self.behind())?;
             let keep = topic.settings.keep();
             let start = super::slot::window_start(&self.ends, self.manual, slot, keep, bounds).await;
             let floor = Floor { offset: start.map_err(|_| self.behind())?, time_ms: 0 };
-            let new = Generation::random();
+            let new = Generation::new(sample.id(&slot.topic));
             self.store.open(slot, seen, new, floor).await.map_err(|_| self.behind())?;
         }
         Ok(slots.len())

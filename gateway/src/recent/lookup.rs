@@ -134,8 +134,14 @@ impl Recent {
         let needs = self.needs(&slots, ask.min_position, sample.as_deref())?;
         let views =
             slots.iter().zip(needs).map(|(slot, need)| self.view(topic, slot, &query, need, deadline));
-        let found = Listing::of(topic, try_join_all(views).await?);
-        let (window_start_ms, hidden) = (found.window_start_ms, !found.hits.is_empty());
+        let views: Vec<View> = try_join_all(views).await?;
+        let all_hidden = |view: &View| {
+            let partition = view.as_of.partition;
+            view.below_floor.iter().any(|offset| self.control.hides_all(&topic.topic, partition, *offset))
+        };
+        let hidden = views.iter().any(all_hidden);
+        let found = Listing::of(topic, views);
+        let (window_start_ms, hidden) = (found.window_start_ms, hidden || !found.hits.is_empty());
         match self.first(topic, found, deadline).await? {
             Some(event) => Ok(event),
             None if hidden || self.control.erased(&topic.topic, &digest) => Err(erased()),
@@ -277,11 +283,12 @@ impl Recent {
         Ok((0..count).map(|partition| Slot { topic: Arc::clone(&topic.topic), partition }).collect())
     }
 
-    /// Where events of this key can be: one partition for the partition key, any for the other kinds.
+    /// Where events of this key can be: one partition for the partition key, any for the other kinds and for a while
+    /// after the number of partitions changed.
     fn slots_of_key(&self, topic: &Topic, ask: &ByKey) -> Result<Vec<Slot>, Problem> {
         let mut slots = self.slots(topic)?;
         let count = i32::try_from(slots.len()).unwrap_or(i32::MAX);
-        if ask.kind.is_none() {
+        if ask.kind.is_none() && !self.control.moved(&topic.topic) {
             let partition = murmur2_partition(ask.key.as_bytes(), count);
             slots.retain(|slot| slot.partition == partition);
         }

@@ -2,7 +2,7 @@
 //! place: look where the store stands, and begin there again.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
@@ -23,6 +23,8 @@ const RECORDS_MAX: usize = 256;
 const BYTES_MAX: usize = 1 << 20;
 const RETRY: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(2);
+/// While the store is away: lookups wait for what is in hand here.
+const STORE_RETRY_MAX: Duration = Duration::from_millis(200);
 
 /// What every partition's task shares.
 pub(super) struct Source {
@@ -85,6 +87,7 @@ async fn follow(
         next: watermark.next,
         samples: source.ends.watch(),
         told_ms: watermark.fresh_ms,
+        advanced: Instant::now(),
     };
     source.stands.at(slot, watermark.next, watermark.fresh_ms);
     follower.skip_to(bounds.start).await?;
@@ -105,14 +108,18 @@ async fn stand(source: &Source, slot: &Slot, keep: Keep) -> Result<(Watermark, B
     let sample = source.ends.now().await;
     let bounds = *sample.bounds.get(slot).ok_or(Restart::Unknown)?;
     let seen = match reading.watermark {
-        Some(watermark) if watermark.next <= bounds.end => return Ok((watermark, bounds)),
-        // Beyond the end: the log was cut or is another one. What the slot holds is of no use.
+        Some(watermark)
+            if watermark.next <= bounds.end && watermark.generation.is_of(sample.id(&slot.topic)) =>
+        {
+            return Ok((watermark, bounds));
+        }
+        // Beyond the end, or of another topic of this name. What the slot holds is of no use.
         Some(watermark) => Some(watermark.generation),
         None => None,
     };
     let at = window_start(&source.ends, source.manual, slot, keep, bounds).await?;
     let floor = Floor { offset: at, time_ms: 0 };
-    let watermark = source.store.open(slot, seen, Generation::random(), floor).await?;
+    let watermark = source.store.open(slot, seen, Generation::new(sample.id(&slot.topic)), floor).await?;
     Counts::add(&source.counts.opened, 1);
     if watermark.next > bounds.end { Err(Restart::Elsewhere) } else { Ok((watermark, bounds)) }
 }
@@ -145,6 +152,8 @@ struct Follower<'a> {
     samples: watch::Receiver<Arc<Sample>>,
     /// The newest freshness the store was told.
     told_ms: i64,
+    /// When `next` last moved.
+    advanced: Instant,
 }
 
 impl Follower<'_> {
@@ -153,6 +162,7 @@ impl Follower<'_> {
         tokio::select! {
             records = tail.next(RECORDS_MAX, BYTES_MAX) => self.apply(&records?, tail.position()?).await,
             _ = self.samples.changed() => {
+                self.check_log()?;
                 // The position passes what is no record; an idle partition only gets its heartbeat.
                 let position = tail.position()?.max(self.next);
                 let fresh_ms = self.fresh_ms(position);
@@ -162,6 +172,18 @@ impl Follower<'_> {
                     Ok(())
                 }
             }
+        }
+    }
+
+    /// That the log is the one that was read so far: not made anew, and not cut.
+    fn check_log(&self) -> Result<(), Restart> {
+        let sample = self.samples.borrow();
+        let cut = sample.requested > self.advanced
+            && sample.bounds.get(self.slot).is_some_and(|bounds| bounds.end < self.next);
+        if cut || !self.generation.is_of(sample.id(&self.slot.topic)) {
+            Err(Restart::Elsewhere)
+        } else {
+            Ok(())
         }
     }
 
@@ -213,7 +235,9 @@ impl Follower<'_> {
         loop {
             match self.source.store.apply(self.slot, &chunk).await {
                 Ok(Applied::Done) => {
-                    self.next = chunk.to;
+                    if chunk.to > self.next {
+                        (self.next, self.advanced) = (chunk.to, Instant::now());
+                    }
                     self.told_ms = self.told_ms.max(chunk.fresh_ms.unwrap_or(0));
                     self.source.stands.at(self.slot, self.next, self.told_ms);
                     return Ok(());
@@ -223,7 +247,7 @@ impl Follower<'_> {
                 Err(error) => {
                     tracing::debug!(%error, partition = self.slot.partition, "the store did not take a chunk");
                     tokio::time::sleep(delay).await;
-                    delay = (delay * 2).min(RETRY_MAX);
+                    delay = (delay * 2).min(STORE_RETRY_MAX);
                 }
             }
         }

@@ -66,6 +66,8 @@ pub(super) struct View {
     pub(super) as_of: AsOf,
     /// Nothing received since then is missing; 0 when nothing at all is.
     pub(super) complete_since_ms: i64,
+    /// Offsets found that are no longer kept.
+    pub(super) below_floor: Vec<i64>,
 }
 
 impl View {
@@ -95,10 +97,15 @@ impl View {
             hits.truncate(per_key);
             complete_since_ms = complete_since_ms.max(hits.last().map_or(0, |hit| hit.at.time_ms));
         }
-        hits.retain(|hit| hit.at.offset >= watermark.floor.offset);
+        let mut below_floor = Vec::new();
+        hits.retain(|hit| {
+            let kept = hit.at.offset >= watermark.floor.offset;
+            below_floor.extend((!kept).then_some(hit.at.offset));
+            kept
+        });
         let as_of =
             AsOf { partition: slot.partition, offset: watermark.next - 1, time_ms: watermark.fresh_ms };
-        Some(View { generation: watermark.generation, from_log, hits, as_of, complete_since_ms })
+        Some(View { generation: watermark.generation, from_log, hits, as_of, complete_since_ms, below_floor })
     }
 }
 
@@ -121,7 +128,7 @@ impl Recent {
         deadline: Instant,
     ) -> Result<View, Problem> {
         let looking = async {
-            let mut reading = self.store.read(slot, query).await.ok();
+            let mut reading = self.reading(slot, query).await;
             for pause in PAUSES {
                 let watermark = reading.as_ref().and_then(|reading| reading.watermark);
                 if watermark.is_some_and(|watermark| need.is_met(&watermark)) {
@@ -132,7 +139,7 @@ impl Recent {
                     return self.close_gap(topic, slot, query, need, deadline).await;
                 }
                 tokio::time::sleep(pause).await;
-                reading = self.store.read(slot, query).await.ok();
+                reading = self.reading(slot, query).await;
             }
             match reading {
                 Some(reading) if reading.watermark.is_some_and(|watermark| need.is_met(&watermark)) => {
@@ -146,8 +153,16 @@ impl Recent {
 
     /// What the slot holds, however far that reaches: good for what was found, not for what was not.
     pub(super) async fn glance(&self, topic: &Topic, slot: &Slot, query: &Query) -> Option<View> {
-        let reading = self.store.read(slot, query).await.ok()?;
+        let reading = self.reading(slot, query).await?;
         View::new(topic, slot, query, reading, None)
+    }
+
+    /// What the store answers, unless it is of another topic of the same name.
+    async fn reading(&self, slot: &Slot, query: &Query) -> Option<Reading> {
+        let mut reading = self.store.read(slot, query).await.ok()?;
+        let sample = self.ends.latest();
+        reading.watermark = reading.watermark.filter(|it| it.generation.is_of(sample.id(&slot.topic)));
+        Some(reading)
     }
 
     async fn close_gap(
@@ -159,7 +174,7 @@ impl Recent {
         deadline: Instant,
     ) -> Result<View, Problem> {
         let _alone = self.gaps.gate(slot).await;
-        let mut reading = self.store.read(slot, query).await.map_err(|_| self.behind())?;
+        let mut reading = self.reading(slot, query).await.ok_or_else(|| self.behind())?;
         let watermark = reading.watermark.ok_or_else(|| self.behind())?;
         if need.is_met(&watermark) {
             return View::new(topic, slot, query, reading, None).ok_or_else(|| self.behind());
@@ -212,7 +227,7 @@ impl Recent {
 
     /// The event the store has for an offset.
     pub(super) async fn stored_at(&self, slot: &Slot, offset: i64) -> Option<Body> {
-        let watermark = self.store.read(slot, &Query::Watermark).await.ok()?.watermark?;
+        let watermark = self.reading(slot, &Query::Watermark).await?.watermark?;
         let mut bodies = self.store.bodies(slot, watermark.generation, &[offset]).await.ok()?;
         let bytes = bodies.pop()??;
         let digest: Digest = Body::digest(&bytes)?;

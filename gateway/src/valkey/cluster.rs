@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use fred::clients::Client;
-use fred::error::Error;
+use fred::error::{Error, ErrorKind};
 use fred::interfaces::ClientLike;
 use fred::types::Value;
 use fred::types::config::Server;
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 
+use super::breaker::Breaker;
 use super::node::{Advice, Command, Factory, advice, parse_address, send};
 use super::{Settings, SettingsError};
 use crate::ports::StoreError;
@@ -47,11 +48,45 @@ struct Range {
 struct Map {
     /// `None`: one server owns all.
     ranges: Option<Vec<Range>>,
-    clients: HashMap<Server, Client>,
+    clients: HashMap<Server, Node>,
+}
+
+/// One node as we reach it.
+#[derive(Clone)]
+pub(super) struct Node {
+    pub(super) client: Client,
+    breaker: Arc<Breaker>,
+}
+
+impl Node {
+    fn new(client: Client) -> Node {
+        Node { client, breaker: Arc::default() }
+    }
+
+    /// Sends the commands, unless the node has not answered for a while.
+    async fn send(
+        &self,
+        hash_slot: u16,
+        commands: &[Command],
+        asking: bool,
+    ) -> Result<Vec<Result<Value, Error>>, Error> {
+        if !self.breaker.admits(Instant::now()) {
+            return Err(Error::new(ErrorKind::Canceled, "the node has not answered for a while"));
+        }
+        let replies = send(&self.client, hash_slot, commands, asking).await;
+        let silent =
+            |error: &Error| matches!(error.kind(), ErrorKind::IO | ErrorKind::Timeout | ErrorKind::Canceled);
+        let answered = match &replies {
+            Err(error) => !silent(error),
+            Ok(replies) => !replies.iter().any(|reply| reply.as_ref().is_err_and(silent)),
+        };
+        self.breaker.note(answered);
+        replies
+    }
 }
 
 impl Map {
-    fn client(&self, hash_slot: u16) -> Option<&Client> {
+    fn node(&self, hash_slot: u16) -> Option<&Node> {
         match &self.ranges {
             Some(ranges) => {
                 let range = ranges.iter().find(|range| (range.first..=range.last).contains(&hash_slot))?;
@@ -88,11 +123,11 @@ impl Cluster {
         hash_slot: u16,
         commands: &[Command],
     ) -> Result<Vec<Result<Value, Error>>, StoreError> {
-        let mut client = self.owner(hash_slot).await?;
+        let mut node = self.owner(hash_slot).await?;
         let mut asking = false;
         let mut temporary = None;
         for _ in 0..REDIRECTIONS_MAX {
-            let replies = send(&client, hash_slot, commands, asking).await;
+            let replies = node.send(hash_slot, commands, asking).await;
             if let Some(guest) = temporary.take() {
                 self.0.factory.disconnect(guest);
             }
@@ -106,12 +141,12 @@ impl Cluster {
             };
             match worst {
                 Some(Advice::Moved) => {
-                    self.refresh(Some(&client)).await?;
-                    client = self.owner(hash_slot).await?;
+                    self.refresh(Some(&node.client)).await?;
+                    node = self.owner(hash_slot).await?;
                     asking = false;
                 }
                 Some(Advice::Ask(host, port)) => {
-                    client = self.guest(host, port, &mut temporary)?;
+                    node = self.guest(host, port, &mut temporary)?;
                     asking = true;
                 }
                 Some(Advice::Look) => {
@@ -124,33 +159,33 @@ impl Cluster {
         Err(StoreError::Away("too many redirections".to_owned()))
     }
 
-    /// The client of the node that owns a slot, as far as is known.
-    pub(super) async fn owner(&self, hash_slot: u16) -> Result<Client, StoreError> {
-        if let Some(client) = self.0.map.load().client(hash_slot) {
-            return Ok(client.clone());
+    /// The node that owns a slot, as far as is known.
+    pub(super) async fn owner(&self, hash_slot: u16) -> Result<Node, StoreError> {
+        if let Some(node) = self.0.map.load().node(hash_slot) {
+            return Ok(node.clone());
         }
         self.refresh(None).await?;
         let map = self.0.map.load();
-        map.client(hash_slot).cloned().ok_or_else(|| StoreError::Away("no node serves this slot".to_owned()))
+        map.node(hash_slot).cloned().ok_or_else(|| StoreError::Away("no node serves this slot".to_owned()))
     }
 
-    /// The client of a node that a slot is moving to; a new one, left in `temporary`, if it is not in the map.
-    fn guest(&self, host: String, port: u16, temporary: &mut Option<Client>) -> Result<Client, StoreError> {
+    /// The node that a slot is moving to; with a new client, left in `temporary`, if it is not in the map.
+    fn guest(&self, host: String, port: u16, temporary: &mut Option<Client>) -> Result<Node, StoreError> {
         let map = self.0.map.load();
         let known = map.clients.iter().find(|(server, _)| server.port == port && *server.host == *host);
-        if let Some((_, client)) = known {
-            return Ok(client.clone());
+        if let Some((_, node)) = known {
+            return Ok(node.clone());
         }
         let client = self.0.factory.connect(Server::new(host, port))?;
         *temporary = Some(client.clone());
-        Ok(client)
+        Ok(Node::new(client))
     }
 
     /// Every primary that is known: `host:port`, and its client.
     pub(super) fn primaries(&self) -> Vec<(String, Client)> {
         let map = self.0.map.load();
-        let named = |(server, client): (&Server, &Client)| {
-            (format!("{}:{}", server.host, server.port), client.clone())
+        let named = |(server, node): (&Server, &Node)| {
+            (format!("{}:{}", server.host, server.port), node.client.clone())
         };
         map.clients.iter().map(named).collect()
     }
@@ -179,7 +214,7 @@ impl Inner {
             return Ok(());
         }
         let mut last = StoreError::Away("no node answers".to_owned());
-        let known: Vec<Client> = self.map.load().clients.values().cloned().collect();
+        let known: Vec<Client> = self.map.load().clients.values().map(|node| node.client.clone()).collect();
         for client in witness.into_iter().chain(&known) {
             match self.look_through(client).await {
                 Ok(()) => {
@@ -192,7 +227,7 @@ impl Inner {
         for seed in &self.seeds {
             let client = self.factory.connect(seed.clone())?;
             let seen = self.look_through(&client).await;
-            let kept = self.map.load().clients.values().any(|kept| kept.id() == client.id());
+            let kept = self.map.load().clients.values().any(|kept| kept.client.id() == client.id());
             if !kept {
                 self.factory.disconnect(client);
             }
@@ -218,7 +253,7 @@ impl Inner {
                 self.install(ranges.ok_or_else(|| StoreError::Unexpected("no slot map".to_owned()))?)
             }
             Some(Err(error)) if error.details().contains("cluster support disabled") => {
-                let clients = HashMap::from([(own, client.clone())]);
+                let clients = HashMap::from([(own, Node::new(client.clone()))]);
                 self.map.store(Arc::new(Map { ranges: None, clients }));
                 Ok(())
             }
@@ -235,15 +270,15 @@ impl Inner {
             if clients.contains_key(primary) {
                 continue;
             }
-            let client = match before.clients.get(primary) {
-                Some(client) => client.clone(),
-                None => self.factory.connect(primary.clone())?,
+            let node = match before.clients.get(primary) {
+                Some(node) => node.clone(),
+                None => Node::new(self.factory.connect(primary.clone())?),
             };
-            clients.insert(primary.clone(), client);
+            clients.insert(primary.clone(), node);
         }
-        for (server, client) in &before.clients {
+        for (server, node) in &before.clients {
             if !clients.contains_key(server) {
-                self.factory.disconnect(client.clone());
+                self.factory.disconnect(node.client.clone());
             }
         }
         self.map.store(Arc::new(Map { ranges: Some(ranges), clients }));

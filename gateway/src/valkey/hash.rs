@@ -67,7 +67,7 @@ async fn scan(cluster: &Cluster, hash: &str, bytes_max: u64) -> Result<Rows, Has
         let args = vec![hash.into(), cursor, "COUNT".into(), FIELDS_PER_STEP.into()];
         let away = |error: fred::error::Error| StoreError::Away(error.to_string());
         let replies =
-            send(&node, hash_slot, &[Command { name: "HSCAN", args }], false).await.map_err(away)?;
+            send(&node.client, hash_slot, &[Command { name: "HSCAN", args }], false).await.map_err(away)?;
         let reply = replies.into_iter().next().ok_or_else(unexpected)?.map_err(away)?;
         let (next, found) = step(reply).ok_or_else(unexpected)?;
         for [field, value] in found.as_chunks().0 {

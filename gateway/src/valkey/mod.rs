@@ -1,6 +1,7 @@
 //! The read model's store on a Valkey cluster: names, shipped scripts, and a client that no dead shard stalls.
 //! It keeps what it is told to keep; which records those are, and what an answer proves, is `recent`'s business.
 
+mod breaker;
 mod cluster;
 mod hash;
 mod ledger;
@@ -11,7 +12,7 @@ mod scripts;
 mod store;
 
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -32,10 +33,20 @@ pub struct Settings {
     pub nodes: Vec<String>,
     /// The ACL user; `None` is `default`.
     pub username: Option<String>,
-    /// Its password.
-    pub password: Option<String>,
+    /// Its password, asked for at each connection: it may change.
+    pub password: Option<Password>,
     /// TLS to every node.
     pub tls: Option<Tls>,
+}
+
+/// How to learn a password, or why that is not to be had.
+#[derive(Clone)]
+pub struct Password(pub Arc<dyn Fn() -> Result<String, String> + Send + Sync>);
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Password(…)")
+    }
 }
 
 /// TLS to every node. Paths of PEM files.

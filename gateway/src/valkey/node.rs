@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fred::clients::Client;
@@ -12,13 +14,13 @@ use fred::rustls::pki_types::pem::PemObject;
 use fred::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use fred::rustls::{ClientConfig, RootCertStore};
 use fred::types::config::{
-    Config, ConnectionConfig, PerformanceConfig, ReconnectPolicy, Server, ServerConfig, TlsConfig,
-    UnresponsiveConfig,
+    Config, ConnectionConfig, CredentialProvider, PerformanceConfig, ReconnectPolicy, Server, ServerConfig,
+    TlsConfig, UnresponsiveConfig,
 };
 use fred::types::{Builder, ClusterHash, CustomCommand, RespVersion, Value};
 use tokio::runtime::Handle;
 
-use super::{COMMAND_TIMEOUT, Settings, SettingsError, Tls};
+use super::{COMMAND_TIMEOUT, Password, Settings, SettingsError, Tls};
 use crate::ports::StoreError;
 
 /// Commands that may wait for one node before it pushes back.
@@ -33,8 +35,8 @@ pub(super) struct Command {
 
 /// Makes clients that differ only in their server.
 pub(super) struct Factory {
-    username: Option<String>,
-    password: Option<String>,
+    /// `None`: not at all.
+    login: Option<Arc<Login>>,
     tls: Option<TlsConfig>,
     runtime: Handle,
 }
@@ -42,8 +44,8 @@ pub(super) struct Factory {
 impl Factory {
     pub(super) fn new(settings: &Settings, runtime: Handle) -> Result<Factory, SettingsError> {
         let tls = settings.tls.as_ref().map(tls_config).transpose()?;
-        let (username, password) = (settings.username.clone(), settings.password.clone());
-        Ok(Factory { username, password, tls, runtime })
+        let login = |password| Arc::new(Login { username: settings.username.clone(), password });
+        Ok(Factory { login: settings.password.clone().map(login), tls, runtime })
     }
 
     /// A client that connects, and reconnects, by itself.
@@ -51,8 +53,7 @@ impl Factory {
         let config = Config {
             fail_fast: false,
             version: RespVersion::RESP3,
-            username: self.username.clone(),
-            password: self.password.clone(),
+            credential_provider: self.login.clone().map(|login| login as Arc<dyn CredentialProvider>),
             tls: self.tls.clone(),
             server: ServerConfig::Centralized { server },
             ..Config::default()
@@ -81,6 +82,32 @@ impl Factory {
         });
     }
 }
+
+/// Who we are, and the password as it is now: a client that reconnects after it was changed needs the new one.
+#[derive(Debug)]
+struct Login {
+    username: Option<String>,
+    password: Password,
+}
+
+impl CredentialProvider for Login {
+    fn fetch<'a, 'b, 'c>(
+        &'a self,
+        _: Option<&'b Server>,
+    ) -> Pin<Box<dyn Future<Output = Result<Credentials, Error>> + Send + 'c>>
+    where
+        'a: 'c,
+        'b: 'c,
+        Self: 'c,
+    {
+        let Password(read) = &self.password;
+        let password = read().map_err(|why| Error::new(ErrorKind::Auth, why));
+        Box::pin(std::future::ready(password.map(|password| (self.username.clone(), Some(password)))))
+    }
+}
+
+/// User and password.
+type Credentials = (Option<String>, Option<String>);
 
 fn connection_config() -> ConnectionConfig {
     ConnectionConfig {

@@ -2,6 +2,7 @@
 //! no records; a sample's time is when it was *requested*, so that "reaches the sample" proves freshness.
 
 use std::collections::HashMap;
+use std::ffi::{CStr, CString};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -13,13 +14,14 @@ use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::sync::watch;
 
+use super::super::sys::topic_ids;
 use super::{Quiet, settings};
 use crate::ports::Slot;
 
 const TICK: Duration = Duration::from_millis(250);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
-/// Partition counts are asked for anew after so many samples.
-const SAMPLES_PER_METADATA: u32 = 20;
+/// Partition counts and ids are asked for anew after so many samples.
+const SAMPLES_PER_METADATA: u32 = 8;
 
 /// The first offset of a log and one past its last, not regarding transactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,9 +43,16 @@ pub struct Sample {
     pub bounds: HashMap<Slot, Bounds>,
     /// How many partitions each topic has; unknown topics are absent.
     pub partitions: HashMap<Arc<str>, i32>,
+    /// Each topic's id, which another one of the same name does not have; absent where Kafka does not tell.
+    pub ids: HashMap<Arc<str>, Arc<str>>,
 }
 
 impl Sample {
+    /// A topic's id, if it is known.
+    pub fn id(&self, topic: &str) -> Option<&str> {
+        self.ids.get(topic).map(AsRef::as_ref)
+    }
+
     /// Every partition of every topic that is known.
     pub fn slots(&self) -> impl Iterator<Item = Slot> + '_ {
         slots(&self.partitions)
@@ -71,9 +80,15 @@ impl Ends {
             requested_ms: 0,
             bounds: HashMap::new(),
             partitions: HashMap::new(),
+            ids: HashMap::new(),
         };
         let (publish, latest) = watch::channel(Arc::new(none));
-        let sampler = Sampler { consumer: Arc::clone(&consumer), topics, partitions: HashMap::new() };
+        let sampler = Sampler {
+            consumer: Arc::clone(&consumer),
+            topics,
+            partitions: HashMap::new(),
+            ids: HashMap::new(),
+        };
         std::thread::Builder::new()
             .name("recent-ends".to_owned())
             .spawn(move || sampler.run(&woken, &publish))
@@ -123,6 +138,7 @@ struct Sampler {
     consumer: Arc<BaseConsumer<Quiet>>,
     topics: Vec<Arc<str>>,
     partitions: HashMap<Arc<str>, i32>,
+    ids: HashMap<Arc<str>, Arc<str>>,
 }
 
 impl Sampler {
@@ -131,6 +147,7 @@ impl Sampler {
         loop {
             if samples.is_multiple_of(SAMPLES_PER_METADATA) || self.partitions.len() < self.topics.len() {
                 self.count_partitions();
+                self.learn_ids();
             }
             samples = samples.wrapping_add(1);
             match self.sample() {
@@ -161,6 +178,18 @@ impl Sampler {
         }
     }
 
+    fn learn_ids(&mut self) {
+        let names: Vec<CString> =
+            self.partitions.keys().filter_map(|topic| CString::new(&**topic).ok()).collect();
+        if names.is_empty() {
+            return;
+        }
+        let names: Vec<&CStr> = names.iter().map(AsRef::as_ref).collect();
+        for (topic, id) in topic_ids(self.consumer.client(), &names, ANSWER_TIMEOUT) {
+            self.ids.insert(topic.into(), id.into());
+        }
+    }
+
     fn sample(&self) -> Result<Sample, KafkaError> {
         let (requested, requested_ms) = (Instant::now(), unix_ms());
         let ends = ask(&self.consumer, slots(&self.partitions), Offset::End)?;
@@ -172,7 +201,13 @@ impl Sampler {
                 Some((slot, Bounds { start, end }))
             })
             .collect();
-        Ok(Sample { requested, requested_ms, bounds, partitions: self.partitions.clone() })
+        Ok(Sample {
+            requested,
+            requested_ms,
+            bounds,
+            partitions: self.partitions.clone(),
+            ids: self.ids.clone(),
+        })
     }
 }
 

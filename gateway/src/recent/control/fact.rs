@@ -18,6 +18,9 @@ pub(crate) const IDS_MAX: usize = 4096;
 pub struct Fact {
     /// The topic.
     pub topic: Arc<str>,
+    /// The topic's id; a topic made anew under the same name is not touched. `None` if Kafka did not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic_id: Option<Arc<str>>,
     /// Which of the events within `spans`.
     pub what: What,
     /// For each partition the first offset, and one past the last. Other partitions are not touched.
@@ -45,6 +48,25 @@ pub enum What {
     Schema(String),
     /// All.
     All,
+}
+
+/// How many partitions a topic has, and when that was last seen to change: until the window has passed, a key's events
+/// may be in another partition than its hash tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Partitions {
+    pub(crate) topic: Arc<str>,
+    pub(crate) partitions: i32,
+    /// In ms since 1970; 0 for never.
+    pub(crate) changed_ms: i64,
+}
+
+/// One record of the control log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Record {
+    Partitions(Partitions),
+    Fact(Fact),
 }
 
 /// A digest, as 32 hex digits in JSON.
@@ -100,6 +122,7 @@ mod tests {
     fn a_fact_survives_its_json() {
         let fact = Fact {
             topic: "orders".into(),
+            topic_id: None,
             what: What::Key(Hex([7; 16])),
             spans: BTreeMap::from([(0, (0, 17)), (1, (0, 3))]),
             ids: vec![Hex([0xab; 16])],

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use super::fact::{Fact, What, key_digest, names_plugin, names_schema};
+use super::fact::{Fact, Partitions, What, key_digest, names_plugin, names_schema};
 use crate::ports::Digest;
 use crate::recent::body::Body;
 use crate::recent::record::{id_digest, listed_keys, truncated};
@@ -15,6 +15,9 @@ use crate::recent::record::{id_digest, listed_keys, truncated};
 pub(crate) struct Fold {
     facts: BTreeMap<Arc<str>, Arc<Fact>>,
     topics: HashMap<Arc<str>, Hidden>,
+    partitions: HashMap<Arc<str>, Partitions>,
+    /// The topics' ids, as far as they are known.
+    ids: HashMap<Arc<str>, Arc<str>>,
 }
 
 /// What is hidden of one topic.
@@ -38,22 +41,62 @@ impl Fold {
         self.forget(id);
         let fact = Arc::new(fact);
         self.facts.insert(id.into(), Arc::clone(&fact));
-        self.topics.entry(Arc::clone(&fact.topic)).or_default().add(id, &fact);
+        if self.is_of_topic(&fact) {
+            self.topics.entry(Arc::clone(&fact.topic)).or_default().add(id, &fact);
+        }
+    }
+
+    /// Learns the topics' ids: facts of topics that are gone hide nothing of those that have their names.
+    pub(crate) fn learn_ids(&mut self, ids: &HashMap<Arc<str>, Arc<str>>) {
+        let changed: Vec<_> = ids.iter().filter(|(topic, id)| self.ids.get(*topic) != Some(id)).collect();
+        for (topic, id) in changed {
+            self.ids.insert(Arc::clone(topic), Arc::clone(id));
+            self.hide_anew(topic);
+        }
+    }
+
+    /// The topic's id, if it is known.
+    pub(crate) fn id(&self, topic: &str) -> Option<Arc<str>> {
+        self.ids.get(topic).cloned()
+    }
+
+    fn is_of_topic(&self, fact: &Fact) -> bool {
+        let known = self.ids.get(&fact.topic);
+        fact.topic_id.as_ref().is_none_or(|id| known.is_none_or(|known| known == id))
+    }
+
+    /// How many partitions a topic has.
+    pub(crate) fn note_partitions(&mut self, partitions: Partitions) {
+        self.partitions.insert(Arc::clone(&partitions.topic), partitions);
+    }
+
+    pub(crate) fn partitions(&self, topic: &str) -> Option<&Partitions> {
+        self.partitions.get(topic)
     }
 
     /// A fact is in force no longer.
     pub(crate) fn forget(&mut self, id: &str) {
-        let Some(gone) = self.facts.remove(id) else { return };
-        let mut hidden = Hidden::default();
-        for (id, fact) in self.facts.iter().filter(|(_, fact)| fact.topic == gone.topic) {
-            hidden.add(id, fact);
+        if let Some(gone) = self.facts.remove(id) {
+            self.hide_anew(&gone.topic);
         }
-        self.topics.insert(Arc::clone(&gone.topic), hidden);
+    }
+
+    fn hide_anew(&mut self, topic: &Arc<str>) {
+        let mut hidden = Hidden::default();
+        let of_topic = |fact: &Fact| fact.topic == *topic && self.is_of_topic(fact);
+        self.facts.iter().filter(|(_, fact)| of_topic(fact)).for_each(|(id, fact)| hidden.add(id, fact));
+        self.topics.insert(Arc::clone(topic), hidden);
     }
 
     /// Whether the event at this place is hidden.
     pub(crate) fn hides(&self, topic: &str, partition: i32, offset: i64, body: &Body) -> bool {
         self.topics.get(topic).is_some_and(|hidden| hidden.hides(partition, offset, body))
+    }
+
+    /// Whether whatever is at this place is hidden.
+    pub(crate) fn hides_all(&self, topic: &str, partition: i32, offset: i64) -> bool {
+        let of_all = |fact: &Arc<Fact>| fact.what == What::All && fact.spans(partition, offset);
+        self.topics.get(topic).is_some_and(|hidden| hidden.others.iter().any(of_all))
     }
 
     /// Whether an event with this id is known to have been erased.
@@ -141,7 +184,15 @@ mod tests {
 
     fn fact(what: What) -> Fact {
         let spans = BTreeMap::from([(0, (10, 20))]);
-        Fact { topic: "t".into(), what, spans, ids: Vec::new(), at_ms: 0, why: String::new() }
+        Fact {
+            topic: "t".into(),
+            topic_id: Some("one".into()),
+            what,
+            spans,
+            ids: Vec::new(),
+            at_ms: 0,
+            why: String::new(),
+        }
     }
 
     fn key(kind: &str, key: &str) -> What {
@@ -183,6 +234,19 @@ mod tests {
             fold.note(id, fact(what));
         }
         assert!(!fold.hides("t", 0, 10, &body("e", "k")));
+    }
+
+    #[test]
+    fn a_topic_made_anew_is_not_touched_by_facts_of_the_one_before() {
+        let mut fold = Fold::default();
+        fold.note("1", fact(key("", "k")));
+        let known = |id: &str| HashMap::from([(Arc::from("t"), Arc::from(id))]);
+        fold.learn_ids(&known("one"));
+        assert!(fold.hides("t", 0, 10, &body("e", "k")));
+        fold.learn_ids(&known("two"));
+        assert!(!fold.hides("t", 0, 10, &body("e", "k")));
+        fold.note("2", fact(key("", "k")));
+        assert!(!fold.hides("t", 0, 10, &body("e", "k")), "nor by those that are read late");
     }
 
     #[test]

@@ -23,7 +23,7 @@ use super::{Topic, unix_ms};
 use crate::kafka::consumer::{Ends, Log, Sample};
 use crate::kafka::journal::Journal;
 use crate::ports::{Digest, Slot};
-use fact::{Fact, Hex, What, key_digest};
+use fact::{Fact, Hex, Partitions, Record, What, key_digest};
 use fold::Fold;
 
 /// The topic, shared by all gateways of a Kafka cluster.
@@ -121,6 +121,8 @@ impl Control {
             let end = sample.bounds.get(&self.slot).map(|bounds| bounds.end);
             let next = tail.position()?;
             if end.is_some_and(|end| next >= end) {
+                self.write().learn_ids(&sample.ids);
+                self.note_partitions(&sample).await;
                 self.folded.send_replace(Some(sample.requested));
                 if pruned.elapsed() > PRUNE_PAUSE {
                     pruned = Instant::now();
@@ -132,12 +134,38 @@ impl Control {
 
     fn fold_one(&self, record: &impl Message) {
         let Some(id) = record.key().and_then(|key| std::str::from_utf8(key).ok()) else { return };
-        match record.payload().map(serde_json::from_slice::<Fact>) {
+        match record.payload().map(serde_json::from_slice::<Record>) {
             None => self.write().forget(id),
-            Some(Ok(fact)) => self.write().note(id, fact),
+            Some(Ok(Record::Fact(fact))) => self.write().note(id, fact),
+            Some(Ok(Record::Partitions(partitions))) => self.write().note_partitions(partitions),
             // A newer gateway's, or nobody's: what it hides is not known here.
             Some(Err(error)) => tracing::error!(id, %error, "a fact of the control topic cannot be read"),
         }
+    }
+
+    /// Records how many partitions the topics have, where the log does not say so already.
+    async fn note_partitions(&self, sample: &Sample) {
+        for topic in self.windows_ms.keys() {
+            let Some(count) = sample.partitions.get(topic).copied() else { continue };
+            let known = self.read().partitions(topic).map(|known| known.partitions);
+            if known == Some(count) {
+                continue;
+            }
+            let changed_ms = if known.is_some() { unix_ms() } else { 0 };
+            let partitions = Partitions { topic: Arc::clone(topic), partitions: count, changed_ms };
+            let json = serde_json::to_vec(&partitions).expect("it is JSON");
+            self.write().note_partitions(partitions);
+            if let Err(error) = self.journal.append(&format!("partitions/{topic}"), Some(&json)).await {
+                tracing::warn!(%error, topic = &**topic, "the number of partitions was not recorded");
+            }
+        }
+    }
+
+    /// Whether the topic's number of partitions changed so lately that a key's events may be in any of them.
+    pub(super) fn moved(&self, topic: &str) -> bool {
+        let window_ms = self.windows_ms.get(topic).copied().unwrap_or(0);
+        let changed_ms = self.read().partitions(topic).map_or(0, |partitions| partitions.changed_ms);
+        changed_ms > 0 && changed_ms.saturating_add(window_ms) > unix_ms()
     }
 
     /// Ends facts whose events are gone from the log and the window.
@@ -181,6 +209,7 @@ impl Control {
         let Erasure { offset, time_ms, ref key } = *erasure;
         let fact = Fact {
             topic: Arc::clone(&slot.topic),
+            topic_id: self.read().id(&slot.topic),
             what: What::Key(Hex(key_digest(key))),
             spans: BTreeMap::from([(slot.partition, (0, offset))]),
             ids: Vec::new(),
@@ -213,6 +242,11 @@ impl Control {
     /// Whether the event at this place is not to be shown.
     pub(super) fn hides(&self, slot: &Slot, offset: i64, body: &Body) -> bool {
         self.read().hides(&slot.topic, slot.partition, offset, body)
+    }
+
+    /// See [`Fold::hides_all`].
+    pub(super) fn hides_all(&self, topic: &str, partition: i32, offset: i64) -> bool {
+        self.read().hides_all(topic, partition, offset)
     }
 
     /// See [`Fold::erased`].
