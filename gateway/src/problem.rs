@@ -121,6 +121,7 @@ codes! {
     RecentDisabled "recent-disabled" 404 Refused "This route has no recent-event lookups";
     NotInWindow "not-in-window" 404 Refused "No such event within the window";
     PositionUnknown "position-unknown" 410 Refused "The topic does not reach this position";
+    PositionGone "position-gone" 410 Refused "The topic does not hold this position any more";
     PositionElsewhere "position-elsewhere" 400 Refused "The position is in another partition than the key";
     Behind "behind" 503 Failed "The read model cannot show that it reaches far enough";
 }

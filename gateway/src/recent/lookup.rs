@@ -220,7 +220,7 @@ impl Recent {
         Ok(events)
     }
 
-    fn topic(&self, route: &str) -> Result<&Topic, Problem> {
+    pub(super) fn topic(&self, route: &str) -> Result<&Topic, Problem> {
         let unknown = || Problem::new(Code::RecentDisabled, "no route of this name has lookups");
         self.routes.get(route).ok_or_else(unknown)
     }

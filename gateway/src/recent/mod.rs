@@ -3,6 +3,7 @@
 
 mod answer;
 mod body;
+mod feed;
 mod gap;
 mod lookup;
 mod projector;
@@ -25,9 +26,11 @@ use crate::kafka::consumer::Ends;
 use crate::ports::{Keep, RecentStore};
 
 pub use answer::{AsOf, Event, Page};
+pub use feed::{Begin, Cut, Filter, Follower, Next, Positions};
 pub use lookup::{ById, ByKey, Level, MinPosition};
 pub use status::{Lag, Standing};
 
+use feed::Feeds;
 use gap::Gaps;
 use projector::Projector;
 use status::Stands;
@@ -85,6 +88,13 @@ pub enum Mode {
     Manual,
 }
 
+impl Mode {
+    /// How long a broker may hold a fetch that finds nothing.
+    fn fetch_wait_ms(&self) -> u32 {
+        if matches!(self, Mode::Manual) { 5 } else { 100 }
+    }
+}
+
 /// What [`Recent::start`] needs.
 pub struct Start {
     /// The routes with lookups.
@@ -118,11 +128,17 @@ pub struct Counts {
     pub gaps_closed: AtomicU64,
     /// Lookups answered 503: nothing could show that they reach far enough.
     pub behind: AtomicU64,
+    /// Readers begun for live tails.
+    pub tail_readers: AtomicU64,
+    /// Events handed on to subscribers of live tails.
+    pub tail_sent: AtomicU64,
+    /// Subscribers that lost their place.
+    pub tail_cut: AtomicU64,
 }
 
 impl Counts {
     /// Each count by the name it has in the metrics.
-    pub fn named(&self) -> [(&'static str, u64); 8] {
+    pub fn named(&self) -> [(&'static str, u64); 11] {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         [
             ("applied", get(&self.applied)),
@@ -133,6 +149,9 @@ impl Counts {
             ("from-log", get(&self.from_log)),
             ("gaps-closed", get(&self.gaps_closed)),
             ("behind", get(&self.behind)),
+            ("tail-readers", get(&self.tail_readers)),
+            ("tail-sent", get(&self.tail_sent)),
+            ("tail-cut", get(&self.tail_cut)),
         ]
     }
 
@@ -150,6 +169,7 @@ pub struct Recent {
     gaps: Arc<Gaps>,
     counts: Arc<Counts>,
     stands: Arc<Stands>,
+    feeds: Arc<Feeds>,
     projector: Arc<Projector>,
 }
 
@@ -166,6 +186,8 @@ impl Recent {
         let routes = start.topics.iter().map(|topic| (Arc::clone(&topic.route), topic.clone())).collect();
         let gaps =
             Gaps::new(&start.kafka, Arc::clone(&start.store), start.runtime.clone(), Arc::clone(&counts));
+        let shared = (Arc::clone(&ends), Arc::clone(&counts));
+        let feeds = Feeds::new(&start.kafka, start.mode.fetch_wait_ms(), start.runtime.clone(), shared);
         let store = Arc::clone(&start.store);
         let stands = Arc::new(Stands::default());
         let shared = (Arc::clone(&ends), Arc::clone(&counts), Arc::clone(&stands));
@@ -177,13 +199,15 @@ impl Recent {
             gaps: Arc::new(gaps),
             counts,
             stands,
+            feeds,
             projector: Arc::new(projector),
         };
         Ok((recent, ready))
     }
 
-    /// Stops following the log and leaves the group. Lookups go on, from what is there and from Kafka.
+    /// Stops following the log and leaves the group; ends live tails. Lookups go on, from what is there and from Kafka.
     pub async fn stop(&self) {
+        self.end_tails();
         self.projector.stop().await;
     }
 

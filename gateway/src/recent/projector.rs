@@ -41,8 +41,7 @@ impl Projector {
             Mode::Group(group_id) => Some(Member::join(&start.kafka, group_id, &names)?),
             Mode::Manual => None,
         };
-        let fetch_wait_ms = if manual { 5 } else { 100 };
-        let log = Log::open(&start.kafka, CLIENT_GROUP, fetch_wait_ms, &start.runtime)?;
+        let log = Log::open(&start.kafka, CLIENT_GROUP, start.mode.fetch_wait_ms(), &start.runtime)?;
         let owned = member.as_ref().map(Member::watch);
         let source = Arc::new(Source { log, ends, store: start.store, counts, stands, manual });
         let (ready, warm) = watch::channel(false);
