@@ -44,7 +44,7 @@ where
         move |request| {
             activity.busy();
             let activity = Arc::clone(&activity);
-            answer(request).map_ok(move |response| activity.watch(response))
+            answer(request).map_ok(move |response| activity.watch(!h2, response))
         }
     });
     let idle = Duration::from_millis(limits.idle_timeout_ms);
@@ -72,11 +72,12 @@ async fn until_idle<C>(connection: C, idle: Duration, activity: &Activity) -> Re
 where
     C: Future<Output = Result<(), hyper::Error>>,
 {
-    let mut connection = pin!(connection);
+    let (mut connection, mut given_up) = (pin!(connection), pin!(activity.given_up()));
     loop {
         tokio::select! {
             biased;
             served = &mut connection => return served,
+            () = &mut given_up => return Ok(()),
             () = tokio::time::sleep(idle) => if activity.was_idle() { return Ok(()) },
         }
     }

@@ -1,25 +1,33 @@
 //! Answers that last: while one waits for what it is to say next, its connection is not idle; one that its client
-//! does not read is. It knows nothing of what is said.
+//! does not read is, and does not hold up a gateway that stops. It knows nothing of what is said.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::Response;
+use http::header::CONNECTION;
+use http::{HeaderValue, Response};
 use hyper::body::Frame;
+use tokio::sync::{SetOnce, watch};
 
-/// Marks a response, in its extensions, that lasts.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Lasting;
+/// How long a client may take, when the gateway stops, for what it has not read yet.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Marks a response, in its extensions, that lasts until this turns true.
+#[derive(Clone, Debug)]
+pub(super) struct Lasting(pub(super) watch::Receiver<bool>);
 
 /// What happens on one connection.
 #[derive(Debug, Default)]
 pub(super) struct Activity {
     busy: AtomicBool,
     waiting: AtomicUsize,
+    /// Set by a lasting answer that has the connection for itself.
+    stopping: SetOnce<watch::Receiver<bool>>,
 }
 
 impl Activity {
@@ -33,10 +41,21 @@ impl Activity {
         !self.busy.swap(false, Ordering::Relaxed) && self.waiting.load(Ordering::Relaxed) == 0
     }
 
+    /// Ends when the gateway stops and the client has had its time. On HTTP/2 other requests may be on the way, and
+    /// this never ends.
+    pub(super) async fn given_up(&self) {
+        let mut stopping = self.stopping.wait().await.clone();
+        drop(stopping.wait_for(|stop| *stop).await);
+        tokio::time::sleep(FAREWELL).await;
+    }
+
     /// The response, watched if it lasts.
-    pub(super) fn watch(self: &Arc<Self>, response: Response<Body>) -> Response<Body> {
-        if response.extensions().get::<Lasting>().is_none() {
-            return response;
+    pub(super) fn watch(self: &Arc<Self>, alone: bool, mut response: Response<Body>) -> Response<Body> {
+        let Some(Lasting(stopping)) = response.extensions_mut().remove::<Lasting>() else { return response };
+        if alone {
+            // The connection ends with it. It is set already if an answer came between two that last.
+            drop(self.stopping.set(stopping));
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response.map(|body| Body::new(Watched { body, activity: Arc::clone(self), waits: false }))
     }
@@ -90,7 +109,7 @@ mod tests {
 
     fn lasting(body: Body) -> Response<Body> {
         let mut response = Response::new(body);
-        response.extensions_mut().insert(Lasting);
+        response.extensions_mut().insert(Lasting(watch::channel(true).1));
         response
     }
 
@@ -103,7 +122,7 @@ mod tests {
 
         let pieces = stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"a"))]);
         let body = Body::from_stream(stream::StreamExt::chain(pieces, stream::pending()));
-        let mut response = activity.watch(lasting(body));
+        let mut response = activity.watch(false, lasting(body));
         assert!(activity.was_idle(), "nobody reads it");
         assert!(response.frame().await.is_some());
         assert!(!activity.was_idle(), "it was read");
@@ -114,10 +133,20 @@ mod tests {
         assert!(activity.was_idle());
     }
 
+    #[tokio::test]
+    async fn one_that_nobody_reads_is_given_up_if_it_is_alone() {
+        let (shared, alone) = (Arc::new(Activity::default()), Arc::new(Activity::default()));
+        drop(shared.watch(false, lasting(Body::empty())));
+        let response = alone.watch(true, lasting(Body::empty()));
+        assert_eq!(response.headers().get(CONNECTION).map(HeaderValue::as_bytes), Some(&b"close"[..]));
+        alone.given_up().await;
+        assert!(futures_util::FutureExt::now_or_never(shared.given_up()).is_none());
+    }
+
     #[test]
     fn other_answers_are_left_alone() {
         let activity = Arc::new(Activity::default());
-        let response = activity.watch(Response::new(Body::from("x")));
+        let response = activity.watch(true, Response::new(Body::from("x")));
         assert_eq!(response.body().size_hint().exact(), Some(1));
     }
 }

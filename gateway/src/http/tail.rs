@@ -91,7 +91,7 @@ fn begin(headers: &HeaderMap, from: Option<&str>) -> Result<Begin, Problem> {
 }
 
 fn stream(follower: Follower) -> Response<Body> {
-    let begun = Instant::now();
+    let (begun, stopping) = (Instant::now(), follower.stopping());
     let mut heartbeat = interval_at(begun + HEARTBEAT, HEARTBEAT);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut out = Text(b"retry: 1000\n".to_vec());
@@ -102,7 +102,7 @@ fn stream(follower: Follower) -> Response<Body> {
         tail.piece().await.map(|(piece, tail)| (Ok::<_, Infallible>(piece), tail))
     });
     let mut response = Response::new(Body::from_stream(pieces));
-    response.extensions_mut().insert(Lasting);
+    response.extensions_mut().insert(Lasting(stopping));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

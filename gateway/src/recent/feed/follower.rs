@@ -80,6 +80,11 @@ impl Follower {
         &self.positions
     }
 
+    /// Turns true when [`next`](Self::next) has ended because the gateway stops.
+    pub fn stopping(&self) -> watch::Receiver<bool> {
+        self.stopping.clone()
+    }
+
     /// Waits for events and hands each to `each` with the positions after it. Nothing is lost when the future is
     /// dropped.
     pub async fn next(&mut self, each: &mut (dyn FnMut(&Positions, &[u8]) + Send)) -> Next {
