@@ -1,9 +1,10 @@
 //! Answers that last: while one waits for what it is to say next, its connection is not idle; one that its client
 //! does not read is, and does not hold up a gateway that stops. It knows nothing of what is said.
 
+use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use http::header::CONNECTION;
 use http::{HeaderValue, Response};
 use hyper::body::Frame;
-use tokio::sync::{SetOnce, watch};
+use tokio::sync::watch;
 
 /// How long a client may take, when the gateway stops, for what it has not read yet.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -27,7 +28,7 @@ pub(super) struct Activity {
     busy: AtomicBool,
     waiting: AtomicUsize,
     /// Set by a lasting answer that has the connection for itself.
-    stopping: SetOnce<watch::Receiver<bool>>,
+    stopping: OnceLock<watch::Receiver<bool>>,
 }
 
 impl Activity {
@@ -42,9 +43,11 @@ impl Activity {
     }
 
     /// Ends when the gateway stops and the client has had its time. On HTTP/2 other requests may be on the way, and
-    /// this never ends.
+    /// this never ends. To be polled by the connection's own task, after the connection: only that sets `stopping`, so
+    /// nobody needs to be woken.
     pub(super) async fn given_up(&self) {
-        let mut stopping = self.stopping.wait().await.clone();
+        let set = |_: &mut Context<'_>| self.stopping.get().map_or(Poll::Pending, Poll::Ready);
+        let mut stopping = poll_fn(set).await.clone();
         drop(stopping.wait_for(|stop| *stop).await);
         tokio::time::sleep(FAREWELL).await;
     }
