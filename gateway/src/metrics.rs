@@ -27,6 +27,8 @@ pub struct Metrics {
     pub in_flight_bytes: IntGauge,
     /// Open connections of the ingest listener.
     pub connections: IntGauge,
+    /// Clients that follow a route's events.
+    pub tail_subscribers: IntGauge,
 }
 
 /// The answers of the ingest listener by status, each counter made when it is first needed.
@@ -122,6 +124,7 @@ impl Metrics {
             }),
             in_flight_bytes: gauge("weir_in_flight_bytes", "Bytes of events in the house, copies counted.")?,
             connections: gauge("weir_connections", "Open connections of the ingest listener.")?,
+            tail_subscribers: gauge("weir_tail_subscribers", "Clients that follow a route's events.")?,
             stage_seconds,
             recent_lag,
             recent_stale,

@@ -122,6 +122,7 @@ codes! {
     NotInWindow "not-in-window" 404 Refused "No such event within the window";
     Erased "erased" 410 Refused "The event was erased";
     PositionUnknown "position-unknown" 410 Refused "The topic does not reach this position";
+    PositionGone "position-gone" 410 Refused "The topic does not hold this position any more";
     PositionElsewhere "position-elsewhere" 400 Refused "The position is in another partition than the key";
     InvalidationUnknown "invalidation-unknown" 504 Unknown "Kafka did not confirm the order in time; it may hold";
     TooManyInvalidations "too-many-invalidations" 503 Failed "Too many erasures and invalidations are in force";

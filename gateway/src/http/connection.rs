@@ -1,14 +1,14 @@
 //! One connection, from its first byte to its end: HTTP/1 or HTTP/2, told apart by the first bytes, with a
 //! time limit on every wait. It knows nothing of what is answered.
 
-use std::cell::Cell;
 use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use futures_util::TryFutureExt as _;
 use http::{Request, Response};
 use hyper::body::Incoming;
 
@@ -19,6 +19,7 @@ use hyper_util::server::graceful::Watcher;
 use tokio::net::TcpStream;
 
 use super::Limits;
+use super::lasting::Activity;
 
 /// The largest header block, in bytes.
 const HEADERS_BYTES_MAX: u32 = 32 << 10;
@@ -37,12 +38,13 @@ where
     let speaks_h2 =
         tokio::time::timeout(Duration::from_millis(limits.header_timeout_ms), prefers_h2(&stream));
     let Ok(Ok(h2)) = speaks_h2.await else { return };
-    let busy = Rc::new(Cell::new(false));
+    let activity = Arc::new(Activity::default());
     let service = service_fn({
-        let busy = Rc::clone(&busy);
+        let activity = Arc::clone(&activity);
         move |request| {
-            busy.set(true);
-            answer(request)
+            activity.busy();
+            let activity = Arc::clone(&activity);
+            answer(request).map_ok(move |response| activity.watch(!h2, response))
         }
     });
     let idle = Duration::from_millis(limits.idle_timeout_ms);
@@ -52,11 +54,11 @@ where
         builder.timer(TokioTimer::new());
         builder.max_concurrent_streams(STREAMS_MAX).max_header_list_size(HEADERS_BYTES_MAX);
         builder.keep_alive_interval(idle / 4).keep_alive_timeout(idle / 4);
-        until_idle(shutdown.watch(builder.serve_connection(io, service)), idle, &busy).await
+        until_idle(shutdown.watch(builder.serve_connection(io, service)), idle, &activity).await
     } else {
         let mut builder = http1::Builder::new();
         builder.header_read_timeout(None).max_buf_size(BUFFER_BYTES_MAX).writev(false);
-        until_idle(shutdown.watch(builder.serve_connection(io, service)), idle, &busy).await
+        until_idle(shutdown.watch(builder.serve_connection(io, service)), idle, &activity).await
     };
     if let Err(error) = served {
         tracing::debug!(%error, "connection ended");
@@ -64,18 +66,19 @@ where
 }
 
 /// Serves until no request has begun for so long, or for up to twice as long. hyper's own limit is a timer set
-/// anew for each request; here a request only leaves word that it was there. It takes less than `idle`, its own
-/// limits see to that.
-async fn until_idle<C>(connection: C, idle: Duration, busy: &Cell<bool>) -> Result<(), hyper::Error>
+/// anew for each request; here a request only leaves word that it was there, and a lasting answer that it waits.
+/// Any other answer takes less than `idle`, its own limits see to that.
+async fn until_idle<C>(connection: C, idle: Duration, activity: &Activity) -> Result<(), hyper::Error>
 where
     C: Future<Output = Result<(), hyper::Error>>,
 {
-    let mut connection = pin!(connection);
+    let (mut connection, mut given_up) = (pin!(connection), pin!(activity.given_up()));
     loop {
         tokio::select! {
             biased;
             served = &mut connection => return served,
-            () = tokio::time::sleep(idle) => if !busy.replace(false) { return Ok(()) },
+            () = &mut given_up => return Ok(()),
+            () = tokio::time::sleep(idle) => if activity.was_idle() { return Ok(()) },
         }
     }
 }

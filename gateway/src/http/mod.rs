@@ -11,6 +11,8 @@ pub mod reply;
 pub mod workers;
 
 mod conditional;
+mod lasting;
+mod tail;
 
 use std::convert::Infallible;
 use std::rc::Rc;

@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query, Request, State};
+use axum::handler::Handler as _;
 use axum::routing::get;
-use http::header::{CACHE_CONTROL, ETAG, HeaderName};
+use http::header::{CACHE_CONTROL, ETAG, HeaderName, VARY};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde::Deserialize;
 
 use super::conditional::Conditions;
-use super::reply;
+use super::{reply, tail};
 use crate::problem::{Code, Problem};
 use crate::recent::{ById, ByKey, Event, Level, Recent};
 
@@ -29,7 +30,7 @@ const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appli
 /// The lookup routes; without a read model they answer `recent-disabled`.
 pub fn router(recent: Option<Recent>) -> Router {
     Router::new()
-        .route("/v1/events/{route}", get(by_key))
+        .route("/v1/events/{route}", get(of_route))
         .route("/v1/events/{route}/{id}", get(by_id))
         .route("/v1/events/{route}/at/{partition}/{offset}", get(by_position))
         .with_state(recent)
@@ -61,6 +62,17 @@ struct IdQuery {
 }
 
 pub(super) type Recents = State<Option<Recent>>;
+
+/// The latest events of a key, or those to come: as the client will take it.
+async fn of_route(State(recent): Recents, request: Request) -> Response<Body> {
+    let mut response = if tail::is_wanted(request.headers()) {
+        tail::tail.call(request, recent).await
+    } else {
+        by_key.call(request, recent).await
+    };
+    response.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
+    response
+}
 
 async fn by_key(
     State(recent): Recents,

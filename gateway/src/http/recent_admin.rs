@@ -91,11 +91,11 @@ fn order(query: OrderQuery) -> Result<Order, Problem> {
     {
         return Err(bad("`kind` goes with `key`, and `source` with `id`"));
     }
-    let from: Positions = query.from.map(|text| text.parse()).transpose()?.unwrap_or_default();
-    if !from.0.is_empty() && matches!(target, Target::Key { .. } | Target::Id { .. }) {
+    let from: Option<Positions> = query.from.map(|text| text.parse()).transpose()?;
+    if from.is_some() && matches!(target, Target::Key { .. } | Target::Id { .. }) {
         return Err(bad("`from` goes with `partition`, `plugin` and `schema`"));
     }
-    Ok(Order { target, from, why: query.why })
+    Ok(Order { target, from: from.unwrap_or_default(), why: query.why })
 }
 
 #[derive(Deserialize)]
@@ -139,7 +139,7 @@ mod tests {
         let key = |kind: Option<&str>| Target::Key { kind: kind.map(str::to_owned), key: "u".to_owned() };
         assert_eq!(asked("key=u&why=gone").expect("an order").target, key(None));
         assert_eq!(asked("key=u&kind=order").expect("an order").target, key(Some("order")));
-        assert_eq!(asked("partition=3&from=3:7").expect("an order").from.0.get(&3), Some(&7));
+        assert_eq!(asked("partition=3&from=3:7").expect("an order").from.of(3), Some(7));
         for bad in ["", "key=u&id=e", "id=e&kind=k", "key=u&source=s", "key=u&from=0:1", "plugin=p&from=x"] {
             assert_eq!(asked(bad).expect_err(bad).code, Code::BadQuery, "{bad}");
         }

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::de::IgnoredAny;
 
 use super::body::Body;
+use crate::ports::Slot;
 
 /// One event found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,36 +115,52 @@ impl Event {
     }
 
     fn write(&self, json: &mut Json) {
-        let body = &self.body;
-        json.raw("{\"id\":");
-        json.text(Some(&body.id));
-        json.raw(",\"source\":");
-        json.text(Some(&body.source));
-        json.raw(",\"type\":");
-        json.text(Some(&body.type_));
-        json.raw(",\"time\":");
-        json.text(body.time.as_deref());
-        json.raw(",\"topic\":");
-        json.text(Some(&self.topic));
-        json.raw(",\"partition\":");
-        json.number(i64::from(self.partition));
-        json.raw(",\"offset\":");
-        json.number(self.offset);
-        json.raw(",\"key\":");
-        json.text(body.partition_key.as_deref());
-        json.raw(",\"content_type\":");
-        json.text(body.content_type.as_deref());
-        json.raw(",\"schema\":");
-        json.text(body.schema.as_deref());
-        if is_json(body) {
-            json.raw(",\"data\":");
-            json.0.extend_from_slice(&body.data);
-        } else {
-            json.raw(",\"data_base64\":");
-            json.text(Some(&STANDARD.encode(&body.data)));
-        }
-        json.raw("}");
+        write_event(json, (&self.topic, self.partition, self.offset), &self.body, is_json(&self.body));
     }
+}
+
+/// The JSON form of an event, without a carriage return in it: data that holds one comes as `data_base64`.
+pub(super) fn json_without_cr(slot: &Slot, offset: i64, body: &Body) -> Vec<u8> {
+    let mut json = Json::default();
+    let embedded = is_json(body) && !body.data.contains(&b'\r');
+    write_event(&mut json, (&slot.topic, slot.partition, offset), body, embedded);
+    json.0
+}
+
+fn write_event(
+    json: &mut Json,
+    (topic, partition, offset): (&str, i32, i64),
+    body: &Body,
+    data_embedded: bool,
+) {
+    json.raw("{\"id\":");
+    json.text(Some(&body.id));
+    json.raw(",\"source\":");
+    json.text(Some(&body.source));
+    json.raw(",\"type\":");
+    json.text(Some(&body.type_));
+    json.raw(",\"time\":");
+    json.text(body.time.as_deref());
+    json.raw(",\"topic\":");
+    json.text(Some(topic));
+    json.raw(",\"partition\":");
+    json.number(i64::from(partition));
+    json.raw(",\"offset\":");
+    json.number(offset);
+    json.raw(",\"key\":");
+    json.text(body.partition_key.as_deref());
+    json.raw(",\"content_type\":");
+    json.text(body.content_type.as_deref());
+    json.raw(",\"schema\":");
+    json.text(body.schema.as_deref());
+    if data_embedded {
+        json.raw(",\"data\":");
+        json.0.extend_from_slice(&body.data);
+    } else {
+        json.raw(",\"data_base64\":");
+        json.text(Some(&STANDARD.encode(&body.data)));
+    }
+    json.raw("}");
 }
 
 impl AsOf {
@@ -243,6 +260,22 @@ mod tests {
             let value: serde_json::Value = serde_json::from_slice(&json).expect("valid JSON");
             assert_eq!(value["data_base64"], STANDARD.encode(data));
         }
+    }
+
+    #[test]
+    fn a_carriage_return_does_not_come_raw_where_it_cannot() {
+        let slot = Slot { topic: "orders".into(), partition: 1 };
+        for (data, member) in
+            [(&b"{\"n\":1,\r\n\"m\":2}"[..], "data_base64"), (b"{\"n\":1,\n\"m\":2}", "data")]
+        {
+            let body = event("application/json", data).body;
+            let json = json_without_cr(&slot, 7, &body);
+            assert!(!json.contains(&b'\r'));
+            let value: serde_json::Value = serde_json::from_slice(&json).expect("valid JSON");
+            assert!(value.get(member).is_some(), "{value}");
+        }
+        let plain = event("application/json", b"{}");
+        assert_eq!(json_without_cr(&slot, 7, &plain.body), plain.to_json());
     }
 
     #[test]

@@ -2,7 +2,6 @@
 //! only then cleared from the store, as far as the store can be reached.
 
 use std::collections::BTreeMap;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,6 +10,7 @@ use uuid::Uuid;
 
 use super::control::RecordError;
 use super::control::fact::{Fact, Hex, IDS_MAX, What, key_digest};
+use super::feed::Positions;
 use super::free::{free, listed};
 use super::record::id_digest;
 use super::{Recent, Topic, unix_ms};
@@ -56,26 +56,6 @@ pub struct Order {
     pub from: Positions,
     /// The reason, for the record.
     pub why: String,
-}
-
-/// Some partitions' offsets: `0:17,1:3`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Positions(pub BTreeMap<i32, i64>);
-
-impl FromStr for Positions {
-    type Err = Problem;
-
-    fn from_str(text: &str) -> Result<Positions, Problem> {
-        let one = |part: &str| {
-            let (partition, offset) = part.split_once(':')?;
-            let (partition, offset) = (partition.parse().ok()?, offset.parse().ok()?);
-            (partition >= 0 && offset >= 0).then_some((partition, offset))
-        };
-        let positions: Option<_> = text.split(',').map(one).collect();
-        positions
-            .map(Positions)
-            .ok_or_else(|| Problem::new(Code::BadQuery, "positions are <partition>:<offset>,…"))
-    }
 }
 
 /// What an order did.
@@ -180,14 +160,15 @@ impl Recent {
                 continue;
             }
             let end = sample.bounds.get(&slot).ok_or_else(|| self.behind())?.end;
-            let from = order.from.0.get(&slot.partition).copied().unwrap_or(0);
+            let from = order.from.of(slot.partition).unwrap_or(0);
             spans.insert(slot.partition, (from.min(end), end));
         }
         let asked = match order.target {
-            Target::Partition(partition) => order.from.0.keys().copied().chain([partition]).collect(),
-            _ => order.from.0.keys().copied().collect::<Vec<_>>(),
+            Target::Partition(partition) => Some(partition),
+            _ => None,
         };
-        match asked.iter().find(|partition| !spans.contains_key(partition)) {
+        let mut asked = order.from.iter().map(|(partition, _)| partition).chain(asked);
+        match asked.find(|partition| !spans.contains_key(partition)) {
             Some(partition) => {
                 Err(Problem::new(Code::BadQuery, format!("partition {partition} is none of those asked for")))
             }
@@ -289,20 +270,6 @@ fn unrecorded(error: RecordError) -> Problem {
             tracing::warn!(%error, "an invalidation was not confirmed");
             let detail = "the control topic did not confirm it; give the order again: twice does no harm";
             Problem::new(Code::InvalidationUnknown, detail)
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn positions_are_partitions_and_offsets() {
-        let positions: Positions = "0:17,12:3".parse().expect("positions");
-        assert_eq!(positions.0, BTreeMap::from([(0, 17), (12, 3)]));
-        for bad in ["", "0", "0:", ":1", "a:1", "0:-1", "-1:0", "0:1,"] {
-            assert!(bad.parse::<Positions>().is_err(), "{bad}");
         }
     }
 }

@@ -205,7 +205,11 @@ impl Recent {
 
     /// What an answer of this level rests on: that what was erased is known far enough, and for `strong` where the
     /// log ended after the lookup began.
-    async fn begin(&self, level: Level, deadline: Instant) -> Result<Option<Arc<Sample>>, Problem> {
+    pub(super) async fn begin(
+        &self,
+        level: Level,
+        deadline: Instant,
+    ) -> Result<Option<Arc<Sample>>, Problem> {
         let now = Instant::now();
         let (sample, since) = match level {
             Level::Bounded => (None, now.checked_sub(STALE_MAX)),

@@ -4,6 +4,7 @@
 mod answer;
 mod body;
 mod control;
+mod feed;
 mod free;
 mod gap;
 mod invalidate;
@@ -31,11 +32,13 @@ use crate::ports::{Keep, RecentStore};
 pub use answer::{AsOf, Event, Page};
 pub use control::CONTROL_TOPIC;
 pub use control::fact::{Fact, What};
-pub use invalidate::{Invalidated, Order, Positions, Target};
+pub use feed::{Begin, Cut, Filter, Follower, Next, Positions};
+pub use invalidate::{Invalidated, Order, Target};
 pub use lookup::{ById, ByKey, Level, MinPosition};
 pub use status::{Lag, Standing};
 
 use control::{Control, Following};
+use feed::Feeds;
 use gap::Gaps;
 use projector::Projector;
 use slot::Source;
@@ -94,6 +97,13 @@ pub enum Mode {
     Manual,
 }
 
+impl Mode {
+    /// How long a broker may hold a fetch that finds nothing.
+    fn fetch_wait_ms(&self) -> u32 {
+        if matches!(self, Mode::Manual) { 5 } else { 100 }
+    }
+}
+
 /// What [`Recent::start`] needs.
 pub struct Start {
     /// The routes with lookups.
@@ -127,11 +137,17 @@ pub struct Counts {
     pub gaps_closed: AtomicU64,
     /// Lookups answered 503: nothing could show that they reach far enough.
     pub behind: AtomicU64,
+    /// Readers begun for live tails.
+    pub tail_readers: AtomicU64,
+    /// Events handed on to subscribers of live tails.
+    pub tail_sent: AtomicU64,
+    /// Subscribers that lost their place.
+    pub tail_cut: AtomicU64,
 }
 
 impl Counts {
     /// Each count by the name it has in the metrics.
-    pub fn named(&self) -> [(&'static str, u64); 8] {
+    pub fn named(&self) -> [(&'static str, u64); 11] {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         [
             ("applied", get(&self.applied)),
@@ -142,6 +158,9 @@ impl Counts {
             ("from-log", get(&self.from_log)),
             ("gaps-closed", get(&self.gaps_closed)),
             ("behind", get(&self.behind)),
+            ("tail-readers", get(&self.tail_readers)),
+            ("tail-sent", get(&self.tail_sent)),
+            ("tail-cut", get(&self.tail_cut)),
         ]
     }
 
@@ -162,6 +181,7 @@ pub struct Recent {
     stands: Arc<Stands>,
     control: Arc<Control>,
     _following: Arc<Following>,
+    feeds: Arc<Feeds>,
     projector: Arc<Projector>,
 }
 
@@ -186,9 +206,11 @@ impl Recent {
             runtime.clone(),
             Arc::clone(&counts),
         );
+        let shared = (Arc::clone(&ends), Arc::clone(&control), Arc::clone(&counts));
+        let feeds = Feeds::new(&start.kafka, start.mode.fetch_wait_ms(), runtime.clone(), shared);
         let stands = Arc::new(Stands::default());
         let manual = matches!(start.mode, Mode::Manual);
-        let fetch_wait_ms = if manual { 5 } else { 100 };
+        let fetch_wait_ms = start.mode.fetch_wait_ms();
         let log = Arc::new(Log::open(&start.kafka, CLIENT_GROUP, fetch_wait_ms, &runtime)?);
         let following = Following::start(&control, &log, &ends, &runtime);
         let source = Source {
@@ -211,13 +233,15 @@ impl Recent {
             stands,
             control,
             _following: Arc::new(following),
+            feeds,
             projector: Arc::new(projector),
         };
         Ok((recent, ready))
     }
 
-    /// Stops following the log and leaves the group. Lookups go on, from what is there and from Kafka.
+    /// Stops following the log and leaves the group; ends live tails. Lookups go on, from what is there and from Kafka.
     pub async fn stop(&self) {
+        self.end_tails();
         self.projector.stop().await;
     }
 

@@ -146,6 +146,9 @@ async fn serve(
     tracing::info!(?ended, connections = workers.connections(), "stopping");
     stopping.store(true, Ordering::Release);
     stop.send_replace(true);
+    if let Some(recent) = &recent {
+        recent.end_tails();
+    }
     drop(accepting.await);
     let finished = tokio::task::spawn_blocking({
         let producers = Arc::clone(&shared.producers);
@@ -240,6 +243,7 @@ fn admin_router(
             }
             if let Some(recent) = &recent {
                 metrics.recent(&recent.counts().named());
+                metrics.tail_subscribers.set(i64::try_from(recent.subscribers()).unwrap_or(i64::MAX));
                 for (topic, lag) in recent.lag() {
                     metrics.recent_lag(
                         &topic,

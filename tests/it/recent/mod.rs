@@ -7,6 +7,7 @@ mod http;
 mod lookups;
 mod model;
 mod scripts;
+mod tail;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -21,7 +21,7 @@ const POLL: Duration = Duration::from_millis(5);
 pub struct Limits {
     /// The most records.
     pub records_max: usize,
-    /// The most bytes of record values, about.
+    /// The most bytes of record values, about; one record is always read.
     pub bytes_max: usize,
     /// When to give up.
     pub deadline: Instant,
@@ -105,7 +105,7 @@ fn read_assigned(
             Some(Ok(record)) => {
                 records += 1;
                 bytes += record.payload_len();
-                if records > limits.records_max || bytes > limits.bytes_max {
+                if records > limits.records_max || (bytes > limits.bytes_max && records > 1) {
                     return Err(RangeError::Limit);
                 }
                 each(&record);
