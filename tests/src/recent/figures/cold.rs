@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::asks::{ByKey, Dice, Keys, Level};
-use super::stage::{PATIENCE, ROUTE, Setup, Stage, lag, target};
+use super::stage::{PATIENCE, ROUTE, Setup, Stage, Usage, lag, target};
 use super::sums::{Latency, of_stream};
 use super::traffic::{Asker, Sample, Stream, Traffic};
 use super::wire::Answer;
@@ -70,6 +70,16 @@ struct Primary {
     used_memory_bytes: f64,
 }
 
+#[derive(Serialize)]
+struct Behind {
+    seconds: Vec<Second>,
+    primaries: Vec<Primary>,
+    /// Commands that took more than 10 ms, on any node.
+    slow: Vec<String>,
+    /// From when it listened until it had read all.
+    usage: Usage,
+}
+
 /// Measures, prints, and fails if a figure is missed.
 pub fn run(effort: &Effort) -> Result<()> {
     let stage = Stage::start(&Setup { partitions: effort.partitions, partition_bytes_max: 256 << 20 })?;
@@ -91,33 +101,32 @@ pub fn run(effort: &Effort) -> Result<()> {
         Stream::new(asker, effort.reads_per_s / 3, CONNECTIONS)
     };
     let traffic = Traffic::start(vec![target(&weir)?], LEVELS.map(stream).into(), stage.cores.load);
+    let begin = stage.readings(&[&weir])?;
     let (ready, caught_up) = stage.runtime.block_on(warm(&weir, started));
+    let usage = begin.until(&stage.readings(&[&weir])?);
     // The tenth second is part of it, however soon it is warm.
     super::traffic::span((started + Duration::from_secs(12)).saturating_duration_since(Instant::now()));
     let samples = traffic.end()?;
     let (primaries, slow) = stage.runtime.block_on(primaries(stage.valkey.nodes()))?;
-    let seconds = seconds(started, &samples);
-    report(effort, &samples, (listens, ready, caught_up), &seconds, &primaries, &slow)
+    let behind = Behind { seconds: seconds(started, &samples), primaries, slow, usage };
+    report(effort, &samples, (listens, ready, caught_up), &behind)
 }
 
-/// Waits until the gateway says it is ready, and until it has read all: it says the first after a minute at the latest.
+/// Waits until the gateway says it is ready, which it does after a minute at the latest, and until it has read all.
 async fn warm(weir: &Weir, started: Instant) -> (Duration, Duration) {
-    let (mut ready, mut caught_up) = (None, None);
-    until("the gateway is warm", Duration::from_secs(300), async || {
+    until("the gateway is ready", PATIENCE, async || {
         weir.process().assert_running();
-        if ready.is_none() && is_ready(weir).await {
-            ready = Some(started.elapsed());
-        }
-        if caught_up.is_none() && lag(weir).await == Some(0) {
-            caught_up = Some(started.elapsed());
-        }
-        ready.zip(caught_up)
+        let ready = reqwest::get(weir.admin_url("/readyz")).await;
+        ready.ok().filter(|answer| answer.status() == 200)
     })
-    .await
-}
-
-async fn is_ready(weir: &Weir) -> bool {
-    reqwest::get(weir.admin_url("/readyz")).await.is_ok_and(|answer| answer.status() == 200)
+    .await;
+    let ready = started.elapsed();
+    // Not earlier: where everything stands is asked of Valkey, which has enough to do.
+    until("the gateway has read all", Duration::from_secs(300), async || {
+        lag(weir).await.filter(|lag| *lag == 0)
+    })
+    .await;
+    (ready, started.elapsed())
 }
 
 /// Produces all events, each key's in its partition, and gives what the topic then holds.
@@ -285,10 +294,9 @@ fn report(
     effort: &Effort,
     samples: &[Sample],
     (listens, ready, caught_up): (Duration, Duration, Duration),
-    seconds: &[Second],
-    primaries: &[Primary],
-    slow: &[String],
+    behind: &Behind,
 ) -> Result<()> {
+    let Behind { seconds, primaries, slow, .. } = behind;
     let tenth = seconds.iter().find(|second| second.second == 9);
     let share = tenth.map_or(f64::NAN, |tenth| tenth.lookups.answered_well());
     let first_half = seconds
@@ -341,5 +349,5 @@ fn report(
         );
     }
     slow.iter().take(10).for_each(|line| eprintln!("slow: {line}"));
-    settle("cold", effort, &figures, &json!({"seconds": seconds, "primaries": primaries, "slow": slow}))
+    settle("cold", effort, &figures, &json!(behind))
 }

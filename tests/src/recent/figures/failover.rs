@@ -22,6 +22,8 @@ const PARTITIONS: i32 = 12;
 /// A lookup of a dead shard may hold its connection for seconds; the others must not wait for one.
 const CONNECTIONS: usize = 1_000;
 
+const TENTH: Duration = Duration::from_millis(100);
+
 /// How often and how much.
 #[derive(Clone, Copy, Debug, clap::Args, Serialize)]
 pub struct Effort {
@@ -68,6 +70,8 @@ struct Row {
     errors: u64,
     /// Of the shard that died, meanwhile.
     dead: Latency,
+    /// Of the other shards, each tenth of a second from the kill on.
+    tenths: Vec<Latency>,
 }
 
 /// Measures, prints, and fails if a figure is missed.
@@ -156,12 +160,17 @@ fn row(took: &Took, keys: &Keys, samples: &[Sample]) -> Row {
         all.into_iter().filter(|sample| !is_dead(sample))
     };
     let both = |span: &Range<Instant>| -> Vec<Sample> { others(0, span).chain(others(1, span)).collect() };
-    let of_both = |span| Latency::of(both(span).iter());
+    let of_both = |span: &Range<Instant>| Latency::of(both(span).iter());
     let (quiet, failing) = (of_both(&took.quiet), of_both(&took.failing));
     let by_level = [0, 1].map(|stream| {
         let p99 = |span| Latency::of(others(stream, span).collect::<Vec<_>>().iter()).p99_ms;
         p99(&took.failing) / p99(&took.quiet)
     });
+    let tenth = |number: u32| {
+        let begin = took.failing.start + TENTH * number;
+        of_both(&(begin..begin + TENTH))
+    };
+    let tenths = (took.failing.end - took.failing.start).as_millis().div_ceil(TENTH.as_millis());
     let errors = |latency: &Latency| latency.requests - latency.statuses.get(&200).copied().unwrap_or(0);
     let of_dead = [0, 1].into_iter().flat_map(|stream| of_stream(samples, stream, &took.failing));
     Row {
@@ -174,6 +183,7 @@ fn row(took: &Took, keys: &Keys, samples: &[Sample]) -> Row {
         errors: errors(&quiet) + errors(&failing),
         quiet,
         failing,
+        tenths: (0..u32::try_from(tenths).unwrap_or(0)).map(tenth).collect(),
         dead: Latency::of(of_dead.filter(|sample| is_dead(sample))),
     }
 }
