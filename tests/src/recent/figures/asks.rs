@@ -271,7 +271,7 @@ mod tests {
         let keys = Keys::new(1, 6);
         let place = keys.partition(0);
         [5, 9, 7].into_iter().for_each(|offset| keys.stored(0, place, offset));
-        let mut ask = |level| {
+        let ask = |level| {
             let mut request = Vec::new();
             ByKey::new(&keys, level, 3).ask(&mut request);
             String::from_utf8(request).expect("text").lines().next().expect("a line").to_owned()

@@ -20,7 +20,7 @@ use crate::world::Weir;
 
 const EVENTS_PER_KEY: usize = 20;
 const HIGHEST_P99_MS: f64 = 10.0;
-const SHARE_OF_HIGHEST: f64 = 0.7;
+const PERCENT_OF_HIGHEST: u64 = 70;
 const CONNECTIONS: usize = 256;
 const WARM_UP: Duration = Duration::from_millis(700);
 
@@ -112,7 +112,7 @@ pub fn run(effort: &Effort) -> Result<()> {
     stage.preload(&weir, &keys, EVENTS_PER_KEY)?;
     let mut bench = Bench { effort, stage: &stage, weir: &weir, keys, next_event: 1_000_000_000 };
     let (highest, steps) = bench.highest()?;
-    let offered = bench.effort.at.unwrap_or((highest as f64 * SHARE_OF_HIGHEST) as u64).max(1);
+    let offered = bench.effort.at.unwrap_or(highest * PERCENT_OF_HIGHEST / 100).max(1);
     let mut windows: BTreeMap<&str, Vec<Window>> = BTreeMap::new();
     for _ in 0..effort.windows.max(1) {
         for kind in &KINDS {
