@@ -207,8 +207,15 @@ impl Engine {
                 return Err("more samples than are kept".into());
             }
         }
-        let end = Instant::now() + DRAIN;
-        while self.in_flight > 0 && Instant::now() < end {
+        // What was due by now is still sent: left out, a queue that grows would look short.
+        let ended = Instant::now();
+        while Instant::now() < ended + DRAIN {
+            for stream in 0..self.streams.len() {
+                self.send_due(stream, ended);
+            }
+            if self.in_flight == 0 && (0..self.streams.len()).all(|stream| !self.is_behind(stream, ended)) {
+                break;
+            }
             self.wait(Instant::now() + LOOK)?;
         }
         // Whatever is left was asked and not answered.
@@ -221,8 +228,25 @@ impl Engine {
             while let Some((shot, _)) = self.schedules[stream].again.pop_front() {
                 self.unanswered(stream, &shot);
             }
+            self.never_sent(stream, ended);
         }
         Ok(self.samples)
+    }
+
+    /// Whether something was due at that time and has not been sent.
+    fn is_behind(&self, stream: usize, at: Instant) -> bool {
+        let schedule = &self.schedules[stream];
+        !schedule.again.is_empty() || schedule.next.is_some_and(|next| next <= at)
+    }
+
+    /// What was due by the end counts as not answered.
+    fn never_sent(&mut self, stream: usize, ended: Instant) {
+        let Some(interval) = self.streams[stream].rate.interval() else { return };
+        while let Some(due) = self.schedules[stream].next.filter(|next| *next <= ended) {
+            self.schedules[stream].next = Some(due + interval);
+            let tag = self.streams[stream].asker.ask(&mut Vec::new());
+            self.unanswered(stream, &Shot { due, tag, attempts: 0 });
+        }
     }
 
     /// Sends what is due of a stream, as far as connections are idle; the time of the next, if it can be sent then.
@@ -235,7 +259,7 @@ impl Engine {
             if schedule.again.is_empty() && due.is_none() {
                 return schedule.next;
             }
-            let index = self.take_idle(stream, now)?;
+            let index = self.take_idle(stream)?;
             let schedule = &mut self.schedules[stream];
             let connection = &mut self.connections[index];
             match (schedule.again.pop_front(), due, interval) {
@@ -260,11 +284,11 @@ impl Engine {
     }
 
     /// An idle connection to a gateway that is up, each in its turn.
-    fn take_idle(&mut self, stream: usize, now: Instant) -> Option<usize> {
+    fn take_idle(&mut self, stream: usize) -> Option<usize> {
         let schedule = &mut self.schedules[stream];
         let count = self.targets.len();
         let chosen = (0..count).map(|step| (schedule.turn + step) % count).find(|&target| {
-            let up = self.down_until[target].is_none_or(|until| until <= now);
+            let up = self.down_until[target].is_none_or(|until| until <= Instant::now());
             up && self.targets[target].ready.load(Ordering::Relaxed) && !schedule.idle[target].is_empty()
         })?;
         schedule.turn = (chosen + 1) % count;
