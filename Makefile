@@ -5,7 +5,7 @@ export PATH := $(CARGO_BIN):$(PATH)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 GUESTS := -p entity-key -p geo -p redact -p field-key -p payload-key -p rogue
 
-.PHONY: help dev test check bench bench-plugins chaos-plugins build plugins toolchain services
+.PHONY: help dev test check bench bench-plugins chaos-plugins chaos-recent build plugins toolchain services
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 22
@@ -34,6 +34,10 @@ bench-plugins: plugins services ## what a plugin call costs, and what events cos
 chaos-plugins: plugins services ## every rogue guest beside good traffic, and 1 000 reloads under load; in target/plugins
 	cargo build --release --workspace --bins
 	$(TARGET)/release/plugins rogues; rogues=$$?; $(TARGET)/release/plugins reloads && exit $$rogues
+
+chaos-recent: plugins services ## lookups under faults, each answer held against the log; in target/chaos (flags in ARGS=)
+	cargo build --release --workspace --bins
+	$(TARGET)/release/recent chaos $(ARGS)
 
 build: toolchain ## the gateway, in release mode
 	cargo build --release -p weir

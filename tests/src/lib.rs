@@ -10,5 +10,6 @@
 pub mod bench;
 pub mod github;
 pub mod plugins;
+pub mod recent;
 pub mod skip;
 pub mod world;
