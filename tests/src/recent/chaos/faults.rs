@@ -75,6 +75,8 @@ pub struct Fault {
     pub kind: Kind,
     pub note: String,
     pub begin_us: u64,
+    /// When the services were in order again.
+    pub back_us: u64,
     pub end_us: u64,
     /// The partitions whose lookups it may disturb, as bits.
     pub partitions: u64,
@@ -110,12 +112,14 @@ pub async fn inflict(stage: &Stage, kind: Kind, chance: &mut Chance) -> Fault {
         Kind::ProjectorKill => projector_kill(stage).await,
         Kind::SecondGateway => second_gateway(stage).await,
     };
+    drop(stage.shards().await);
+    let back_us = stage.clock.us();
     let recovered = stage.recovered(RECOVERY_TIMEOUT).await;
     let end_us = stage.clock.us();
     if kind == Kind::ProjectorKill {
         join(stage).await;
     }
-    Fault { kind, note: done.note, begin_us, end_us, partitions: done.partitions, recovered }
+    Fault { kind, note: done.note, begin_us, back_us, end_us, partitions: done.partitions, recovered }
 }
 
 fn on(shard: &Shard<'_>, what: &str, _acted: ()) -> Done {
@@ -221,12 +225,14 @@ async fn kafka_restart(stage: &Stage) -> Done {
 }
 
 async fn projector_kill(stage: &Stage) -> Done {
+    let before = applied_by_second(stage).await.unwrap_or_default();
     let applied = until("the second gateway applies", PATIENCE, async || {
-        applied_by_second(stage).await.filter(|applied| *applied > 0.0)
+        applied_by_second(stage).await.filter(|applied| *applied > before)
     })
     .await;
     stage.second.weir.kill();
     stage.second.up.store(false, Ordering::Relaxed);
+    stage.members(1).await;
     let note = format!("the second gateway killed after it had applied {applied} events");
     Done { note, partitions: everywhere() }
 }
@@ -244,6 +250,7 @@ async fn second_gateway(stage: &Stage) -> Done {
         stage.second.up.store(false, Ordering::Relaxed);
         stage.second.weir.sigterm();
         let code = stage.second.weir.wait(PATIENCE).await;
+        stage.members(1).await;
         format!("left by SIGTERM, exit code {code:?}")
     } else {
         join(stage).await;
@@ -255,6 +262,7 @@ async fn second_gateway(stage: &Stage) -> Done {
 async fn join(stage: &Stage) {
     stage.second.weir.process().restart();
     stage.second.weir.ready().await;
+    stage.members(2).await;
     stage.second.up.store(true, Ordering::Relaxed);
 }
 

@@ -1,21 +1,21 @@
 //! Lookups that are never wrong, under faults: real services are killed, frozen, emptied and moved while events come in
 //! and lookups are answered, and then each answer is checked against the log. A naive cache runs beside it as a control.
 
-mod answer;
-mod chance;
-mod checker;
+pub mod answer;
+pub mod chance;
+pub mod checker;
 #[cfg(test)]
 mod checker_tests;
-mod control;
-mod event;
-mod faults;
-mod journal;
-mod log;
-mod moves;
-mod reader;
-mod report;
-mod stage;
-mod writer;
+pub mod control;
+pub mod event;
+pub mod faults;
+pub mod journal;
+pub mod log;
+pub mod moves;
+pub mod reader;
+pub mod report;
+pub mod stage;
+pub mod writer;
 
 use std::collections::HashSet;
 use std::sync::Arc;

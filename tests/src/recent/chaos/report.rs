@@ -14,6 +14,8 @@ use super::stage::partitions;
 
 /// Printed in full.
 const SHOWN_MAX: usize = 10;
+/// Longer than any client waits.
+const LATENCY_US_MAX: u64 = 60_000_000;
 const OUTSIDE_MIN: f64 = 0.97;
 const OVERALL_MIN: f64 = 0.90;
 /// Answered lookups at `token` and `strong`, of each second of the run.
@@ -99,7 +101,7 @@ pub struct Sums<'a> {
 
 impl<'a> Sums<'a> {
     pub fn new(log: &'a Log, faults: &'a [Fault]) -> Self {
-        let new = || Histogram::new(3).expect("three digits");
+        let new = || Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).expect("bounds in order");
         let levels = Level::ALL.map(|level| (level, (Figures::default(), [new(), new()])));
         Self { log, faults, levels: levels.into(), offenders: Vec::new() }
     }
@@ -275,13 +277,15 @@ impl Report {
 
 /// One line for one fault.
 pub fn line(number: usize, fault: &Fault) -> String {
-    let took_s = (fault.end_us - fault.begin_us) as f64 / 1e6;
+    let after_s = |us: u64| (us - fault.begin_us) as f64 / 1e6;
     let well = if fault.recovered { "well again" } else { "NOT WELL AGAIN" };
     format!(
-        "{:7.1} s  fault {number}: {:?}: {}; {well} after {took_s:.1} s; it touched {:?}",
+        "{:7.1} s  fault {number}: {:?}: {}; services back after {:.1} s, {well} after {:.1} s; it touched {:?}",
         fault.begin_us as f64 / 1e6,
         fault.kind,
         fault.note,
+        after_s(fault.back_us),
+        after_s(fault.end_us),
         partitions(fault.partitions)
     )
 }

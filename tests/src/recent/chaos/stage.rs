@@ -21,6 +21,8 @@ pub const WINDOW_MS: i64 = 3_600_000;
 pub const PER_KEY: usize = 64;
 pub const NODE_TIMEOUT: Duration = Duration::from_secs(1);
 const TOPIC: &str = "orders";
+/// The consumer group of the gateways.
+const GROUP: &str = "weir-recent";
 /// How long a client waits for an answer.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(15);
 const START_TIMEOUT: Duration = Duration::from_secs(120);
@@ -81,6 +83,7 @@ impl Stage {
         };
         let probes = (0..PARTITIONS).map(probe).collect();
         let stage = Self { clock: Clock::start(), http, stays, second, kafka, valkey, probes };
+        stage.members(2).await;
         assert!(stage.recovered(START_TIMEOUT).await, "lookups are not answered by the store");
         stage
     }
@@ -123,7 +126,15 @@ impl Stage {
         .await;
     }
 
-    /// Waits until Kafka answers, the cluster is in order, and every gateway that is up answers for every partition
+    /// Waits until so many gateways share the partitions out.
+    pub async fn members(&self, count: usize) {
+        until(&format!("{count} gateways share the partitions"), START_TIMEOUT, async || {
+            (self.kafka.members(GROUP).await? == count).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until the cluster is in order, and every gateway that is up answers for every partition
     /// out of the store alone and freshly: the projectors are at work. False if that takes too long.
     pub async fn recovered(&self, timeout: Duration) -> bool {
         let deadline = Instant::now() + timeout;
