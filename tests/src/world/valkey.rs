@@ -166,7 +166,7 @@ impl Valkey {
                 known.slots.push(*first..=*last);
             } else {
                 let replicas = replicas.iter().map(|node| self.node_at(node)).collect::<Option<_>>()?;
-                shards.push(Shard { primary, replicas, slots: vec![*first..=*last] });
+                shards.push(Shard { primary, replicas, slots: std::iter::once(*first..=*last).collect() });
             }
         }
         shards.sort_by_key(|shard| shard.slots.iter().map(|range| *range.start()).min());

@@ -8,7 +8,7 @@ use super::log::{Entry, Log};
 use super::stage::{PARTITIONS, partition_of};
 
 const PER_KEY: usize = 3;
-const WINDOW_MS: i64 = 60_000;
+const WINDOW_MS: i64 = 600_000;
 const SECOND_US: u64 = 1_000_000;
 /// When lookups begin; event `n` is acked at second `n + 1`.
 const LATER_US: u64 = 100 * SECOND_US;
@@ -185,7 +185,7 @@ fn the_window_ends_what_must_be_there() {
     let judge = |offsets: &[i64]| {
         let ask = Ask::Key { key: told.key, limit: 10 };
         let mut answer = told.answer(Level::Token, ask, Some(3), Found::Page(page(offsets)));
-        answer.begin_us = 60 * SECOND_US;
+        answer.begin_us = 600 * SECOND_US;
         answer.end_us = answer.begin_us;
         told.judge(&answer)
     };

@@ -1,6 +1,7 @@
 //! What is done to the services: which kinds there are, how they are drawn, and how each is inflicted. What lookups
 //! answer meanwhile is for readers and the checker.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::chance::Chance;
 use super::moves;
-use super::stage::{NODE_TIMEOUT, Stage, everywhere, hash_slot, partitions, tag};
+use super::stage::{Gateway, NODE_TIMEOUT, Stage, everywhere, hash_slot, partitions, tag};
 use crate::world::{Node, Reply, Resp, Shard, until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -82,6 +83,8 @@ pub struct Fault {
     pub partitions: u64,
     /// False if that was not seen to happen.
     pub recovered: bool,
+    /// What the gateway that stays counted meanwhile (`weir_recent_total`, by `what`).
+    pub counted: BTreeMap<String, f64>,
 }
 
 /// What a fault did, and to whom.
@@ -98,16 +101,23 @@ pub async fn inflict(stage: &Stage, kind: Kind, chance: &mut Chance) -> Fault {
     let shards = stage.shards().await;
     let keeping: Vec<&Shard<'_>> = shards.iter().filter(|shard| Stage::kept_by(shard) != 0).collect();
     let shard = *chance.of(&keeping);
+    let before = counts(stage, &stage.stays).await;
     let begin_us = stage.clock.us();
     let done = match kind {
         Kind::KillPrimary => kill_primary(stage, shard).await,
         Kind::FreezePrimary => freeze_primary(shard).await,
         Kind::ForcedLag => forced_lag(stage, shard).await,
-        Kind::EmptyRestart => on(shard, "restarted at once", shard.primary.process().restart()),
+        Kind::EmptyRestart => {
+            shard.primary.process().restart();
+            on(shard, "restarted at once")
+        }
         Kind::SlotMigration => moves::migrate(stage, &shards, chance).await,
         Kind::Failover => fail_over(stage, shard, chance).await,
         Kind::ScriptFlush => script_flush(stage).await,
-        Kind::FlushAll => on(shard, "flushed", must(shard.primary, &["FLUSHALL"]).await),
+        Kind::FlushAll => {
+            must(shard.primary, &["FLUSHALL"]).await;
+            on(shard, "flushed")
+        }
         Kind::KafkaRestart => kafka_restart(stage).await,
         Kind::ProjectorKill => projector_kill(stage).await,
         Kind::SecondGateway => second_gateway(stage).await,
@@ -116,13 +126,26 @@ pub async fn inflict(stage: &Stage, kind: Kind, chance: &mut Chance) -> Fault {
     let back_us = stage.clock.us();
     let recovered = stage.recovered(RECOVERY_TIMEOUT).await;
     let end_us = stage.clock.us();
+    let mut counted = counts(stage, &stage.stays).await;
+    for (what, count) in &mut counted {
+        *count -= before.get(what).copied().unwrap_or_default();
+    }
     if kind == Kind::ProjectorKill {
         join(stage).await;
     }
-    Fault { kind, note: done.note, begin_us, back_us, end_us, partitions: done.partitions, recovered }
+    Fault {
+        kind,
+        note: done.note,
+        begin_us,
+        back_us,
+        end_us,
+        partitions: done.partitions,
+        recovered,
+        counted,
+    }
 }
 
-fn on(shard: &Shard<'_>, what: &str, _acted: ()) -> Done {
+fn on(shard: &Shard<'_>, what: &str) -> Done {
     let kept = Stage::kept_by(shard);
     let note = format!("{} {what}; it kept {:?}", shard.primary.address(), partitions(kept));
     Done { note, partitions: kept }
@@ -148,14 +171,16 @@ async fn kill_primary(stage: &Stage, shard: &Shard<'_>) -> Done {
     stage.replaced(shard.primary, one_of(shard)).await;
     // That long it is away.
     sleep_until(back).await;
-    on(shard, "killed", shard.primary.process().restart())
+    shard.primary.process().restart();
+    on(shard, "killed")
 }
 
 async fn freeze_primary(shard: &Shard<'_>) -> Done {
     shard.primary.process().stop();
     // That long it is frozen.
     sleep(FROZEN).await;
-    on(shard, "frozen", shard.primary.process().cont())
+    shard.primary.process().cont();
+    on(shard, "frozen")
 }
 
 /// A plain kill loses nothing: socket buffers still deliver the replication stream. Behind the filler they do not.
@@ -190,7 +215,8 @@ async fn forced_lag(stage: &Stage, shard: &Shard<'_>) -> Done {
     let what = format!(
         "killed while its replica lagged: partition {partition} had been applied to {reached}, and was found at {left:?}"
     );
-    on(shard, &what, shard.primary.process().restart())
+    shard.primary.process().restart();
+    on(shard, &what)
 }
 
 /// The watermark of a partition, on this node.
@@ -207,7 +233,7 @@ async fn fail_over(stage: &Stage, shard: &Shard<'_>, chance: &mut Chance) -> Don
         ["CLUSTER", "FAILOVER", how].into_iter().filter(|word| !word.is_empty()).collect();
     must(replica, &command).await;
     stage.replaced(shard.primary, one_of(shard)).await;
-    on(shard, &format!("replaced by CLUSTER FAILOVER {how}"), ())
+    on(shard, &format!("replaced by CLUSTER FAILOVER {how}"))
 }
 
 /// Lookups should not notice.
@@ -225,9 +251,10 @@ async fn kafka_restart(stage: &Stage) -> Done {
 }
 
 async fn projector_kill(stage: &Stage) -> Done {
-    let before = applied_by_second(stage).await.unwrap_or_default();
+    let applied = async || counts(stage, &stage.second).await.get("applied").copied();
+    let before = applied().await.unwrap_or_default();
     let applied = until("the second gateway applies", PATIENCE, async || {
-        applied_by_second(stage).await.filter(|applied| *applied > before)
+        applied().await.filter(|applied| *applied > before)
     })
     .await;
     stage.second.weir.kill();
@@ -237,11 +264,16 @@ async fn projector_kill(stage: &Stage) -> Done {
     Done { note, partitions: everywhere() }
 }
 
-async fn applied_by_second(stage: &Stage) -> Option<f64> {
-    let url = stage.second.weir.admin_url("/metrics");
-    let text = stage.http.get(url).send().await.ok()?.text().await.ok()?;
-    let is_it = |line: &&str| line.starts_with("weir_recent_total{") && line.contains("what=\"applied\"");
-    text.lines().find(is_it)?.rsplit(' ').next()?.parse().ok()
+/// What a gateway's read model has counted; nothing if it does not say.
+async fn counts(stage: &Stage, gateway: &Gateway) -> BTreeMap<String, f64> {
+    let Ok(answer) = stage.http.get(gateway.weir.admin_url("/metrics")).send().await else {
+        return BTreeMap::new();
+    };
+    let count = |line: &str| {
+        let (name, count) = line.strip_prefix("weir_recent_total{")?.split_once("} ")?;
+        Some((name.split('"').nth(1)?.to_owned(), count.parse().ok()?))
+    };
+    answer.text().await.unwrap_or_default().lines().filter_map(count).collect()
 }
 
 /// It comes if it is away and goes if it is there; lookups should not notice.
