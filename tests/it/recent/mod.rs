@@ -1,6 +1,7 @@
 //! Recent-event lookups: the store's contract on both adapters, the scripts word for word, and whole lookups
 //! against a real log.
 
+mod chaos;
 mod contract;
 mod erased;
 mod http;

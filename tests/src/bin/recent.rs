@@ -1,7 +1,8 @@
-//! `make bench-recent`; see `weir_tests::recent`.
+//! `make bench-recent` and `make chaos-recent`; see `weir_tests::recent`.
 
 use clap::Parser;
 use weir_tests::bench::Result;
+use weir_tests::recent::chaos;
 use weir_tests::recent::figures::{away, cold, failover, hits, load};
 
 /// Long looks at recent-event lookups.
@@ -17,6 +18,8 @@ enum Command {
     Away(away::Effort),
     /// A full window and an empty Valkey: what a gateway answers from its first second on.
     Cold(cold::Effort),
+    /// Lookups under faults, each answer checked against the log.
+    Chaos(chaos::Effort),
 }
 
 fn main() -> Result<()> {
@@ -26,5 +29,6 @@ fn main() -> Result<()> {
         Command::Failover(effort) => failover::run(&effort),
         Command::Away(effort) => away::run(&effort),
         Command::Cold(effort) => cold::run(&effort),
+        Command::Chaos(effort) => chaos::run(&effort),
     }
 }

@@ -159,6 +159,18 @@ impl Kafka {
         records
     }
 
+    /// How many members a consumer group has, unless it is sharing partitions out just now.
+    pub async fn members(&self, group: &str) -> Option<usize> {
+        let (config, name) = (self.client_config(), group.to_owned());
+        let ask = move || {
+            let consumer: BaseConsumer = config.create().unwrap();
+            let groups = consumer.fetch_group_list(Some(&name), CALL_TIMEOUT).ok()?;
+            let group = groups.groups().iter().find(|group| group.name() == name)?;
+            (group.state() == "Stable").then(|| group.members().len())
+        };
+        tokio::task::spawn_blocking(ask).await.unwrap()
+    }
+
     /// A plain client's configuration: the address, and nothing else set.
     pub fn client_config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();

@@ -21,6 +21,6 @@ pub use self::ports::free_port;
 pub use self::process::{Launch, Process};
 pub use self::resp::{Reply, Resp};
 pub use self::shared::{fresh_name, shared_kafka, shared_valkey};
-pub use self::valkey::{Node, Valkey, ValkeyOptions};
+pub use self::valkey::{Node, Shard, Valkey, ValkeyOptions};
 pub use self::wait::until;
 pub use self::weir::{Weir, WeirOptions};

@@ -2,6 +2,7 @@
 //! Starts, kills and freezes nodes; the gateway's own client is not used here.
 
 use std::ffi::OsString;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -68,9 +69,33 @@ impl Node {
         }
     }
 
+    /// It serves all slots, and is a primary or a replica in step with its own.
+    async fn in_service(&self) -> bool {
+        let replication = ["INFO", "replication"];
+        self.says(&["CLUSTER", "INFO"], "cluster_state:ok").await
+            && self.says(&["CLUSTER", "INFO"], "cluster_slots_ok:16384").await
+            && (self.says(&replication, "role:master").await
+                || self.says(&replication, "master_link_status:up").await)
+    }
+
     /// The `name:value` lines of INFO or CLUSTER INFO have `line` among them.
     async fn says(&self, command: &[&str], line: &str) -> bool {
         self.call(command).await.is_ok_and(|reply| reply.text().lines().any(|said| said == line))
+    }
+}
+
+/// A primary, the hash slots it serves, and its replicas.
+#[derive(Debug)]
+pub struct Shard<'a> {
+    pub primary: &'a Node,
+    pub replicas: Vec<&'a Node>,
+    pub slots: Vec<RangeInclusive<i64>>,
+}
+
+impl Shard<'_> {
+    /// Whether it serves this hash slot.
+    pub fn serves(&self, slot: u16) -> bool {
+        self.slots.iter().any(|range| range.contains(&i64::from(slot)))
     }
 }
 
@@ -122,16 +147,56 @@ impl Valkey {
     pub async fn primary_of(&self, key: &str) -> Option<&Node> {
         let asked = self.nodes.iter().find(|node| node.runs())?;
         let Reply::Integer(slot) = asked.call(&["CLUSTER", "KEYSLOT", key]).await.ok()? else { return None };
-        let ranges = asked.call(&["CLUSTER", "SLOTS"]).await.ok()?;
-        let [.., primary] = ranges.items().iter().find_map(|range| match range.items() {
-            [Reply::Integer(first), Reply::Integer(last), primary, ..]
-                if (*first..=*last).contains(&slot) =>
-            {
-                Some([primary])
+        let shards = self.shards_seen_by(asked).await?;
+        shards
+            .into_iter()
+            .find_map(|shard| shard.slots.iter().any(|range| range.contains(&slot)).then_some(shard.primary))
+    }
+
+    /// The shards as one node sees them, by their lowest hash slot; `None` if it does not answer or sees a stranger.
+    pub async fn shards_seen_by(&self, witness: &Node) -> Option<Vec<Shard<'_>>> {
+        let ranges = witness.call(&["CLUSTER", "SLOTS"]).await.ok()?;
+        let mut shards: Vec<Shard<'_>> = Vec::new();
+        for range in ranges.items() {
+            let [Reply::Integer(first), Reply::Integer(last), primary, replicas @ ..] = range.items() else {
+                return None;
+            };
+            let primary = self.node_at(primary)?;
+            if let Some(known) = shards.iter_mut().find(|shard| shard.primary.address == primary.address) {
+                known.slots.push(*first..=*last);
+            } else {
+                let replicas = replicas.iter().map(|node| self.node_at(node)).collect::<Option<_>>()?;
+                shards.push(Shard { primary, replicas, slots: std::iter::once(*first..=*last).collect() });
             }
-            _ => None,
-        })?;
-        let [host, Reply::Integer(port), ..] = primary.items() else { return None };
+        }
+        shards.sort_by_key(|shard| shard.slots.iter().map(|range| *range.start()).min());
+        Some(shards)
+    }
+
+    /// The shards, once every node runs, all see the same, each primary has a replica and all are in step; `None`
+    /// before.
+    pub async fn settled(&self) -> Option<Vec<Shard<'_>>> {
+        let mut seen: Option<Vec<Shard<'_>>> = None;
+        for node in &self.nodes {
+            if !node.runs() || !node.in_service().await {
+                return None;
+            }
+            let shards = self.shards_seen_by(node).await?;
+            let same = |before: &Vec<Shard<'_>>| {
+                let place = |shard: &Shard<'_>| (shard.primary.address.clone(), shard.slots.clone());
+                before.iter().map(place).eq(shards.iter().map(place))
+            };
+            if shards.iter().any(|shard| shard.replicas.is_empty()) || !seen.as_ref().is_none_or(same) {
+                return None;
+            }
+            seen = Some(shards);
+        }
+        seen
+    }
+
+    /// The node of a row of CLUSTER SLOTS: host, port, and more.
+    fn node_at(&self, row: &Reply) -> Option<&Node> {
+        let [host, Reply::Integer(port), ..] = row.items() else { return None };
         let address = format!("{}:{port}", host.text());
         self.nodes.iter().find(|node| node.address == address)
     }
@@ -143,12 +208,7 @@ impl Valkey {
                 if !node.runs() {
                     return Some(());
                 }
-                let serves = node.says(&["CLUSTER", "INFO"], "cluster_state:ok").await
-                    && node.says(&["CLUSTER", "INFO"], "cluster_slots_ok:16384").await;
-                let replication = ["INFO", "replication"];
-                let in_step = node.says(&replication, "role:master").await
-                    || node.says(&replication, "master_link_status:up").await;
-                (serves && in_step).then_some(())
+                node.in_service().await.then_some(())
             })
             .await;
         }
