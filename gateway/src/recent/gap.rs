@@ -18,7 +18,8 @@ use crate::ports::{Applied, Chunk, RecentStore, Slot};
 /// Stretches read at the same time, and consumers kept for them.
 const AT_ONCE_MAX: usize = 4;
 const RECORDS_MAX: usize = 20_000;
-const OFFSETS_MAX: i64 = 20_000;
+/// The longest stretch read for a lookup.
+pub(super) const OFFSETS_MAX: i64 = 20_000;
 const BYTES_MAX: usize = 8 << 20;
 
 /// Reads stretches, one at a time per partition.

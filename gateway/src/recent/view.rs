@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 
 use super::answer::AsOf;
 use super::body::Body;
+use super::gap::OFFSETS_MAX;
 use super::lookup::{MinPosition, not_in_window, position_unknown};
 use super::record::Logged;
 use super::{Counts, Recent, Topic, unix_ms};
@@ -128,27 +129,34 @@ impl Recent {
         deadline: Instant,
     ) -> Result<View, Problem> {
         let looking = async {
-            let mut reading = self.reading(slot, query).await;
-            for pause in PAUSES {
+            let mut pauses = PAUSES.into_iter();
+            loop {
+                let reading = self.reading(slot, query).await;
                 let watermark = reading.as_ref().and_then(|reading| reading.watermark);
-                if watermark.is_some_and(|watermark| need.is_met(&watermark)) {
-                    break;
+                match (reading, watermark) {
+                    (Some(reading), Some(watermark)) if need.is_met(&watermark) => {
+                        return View::new(topic, slot, query, reading, None).ok_or_else(|| self.behind());
+                    }
+                    (_, Some(watermark)) if self.is_far_behind(slot, &watermark) => return Err(self.behind()),
+                    // Freshness comes with a heartbeat, four times a second: not worth waiting for.
+                    (_, Some(_)) if matches!(need, Need::Fresh) => break,
+                    _ => {}
                 }
-                // Freshness comes with a heartbeat, four times a second: not worth waiting for.
-                if matches!(need, Need::Fresh) {
-                    return self.close_gap(topic, slot, query, need, deadline).await;
+                match pauses.next() {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None if watermark.is_none() => return Err(self.behind()),
+                    None => break,
                 }
-                tokio::time::sleep(pause).await;
-                reading = self.reading(slot, query).await;
             }
-            match reading {
-                Some(reading) if reading.watermark.is_some_and(|watermark| need.is_met(&watermark)) => {
-                    View::new(topic, slot, query, reading, None).ok_or_else(|| self.behind())
-                }
-                _ => self.close_gap(topic, slot, query, need, deadline).await,
-            }
+            self.close_gap(topic, slot, query, need, deadline).await
         };
         tokio::time::timeout_at(deadline.into(), looking).await.unwrap_or_else(|_| Err(self.behind()))
+    }
+
+    /// Whether the gap is larger than what is read for a lookup: then nobody need wait for his turn to learn that.
+    fn is_far_behind(&self, slot: &Slot, watermark: &Watermark) -> bool {
+        let sample = self.ends.latest();
+        sample.bounds.get(slot).is_some_and(|bounds| bounds.end - watermark.next > OFFSETS_MAX)
     }
 
     /// What the slot holds, however far that reaches: good for what was found, not for what was not.

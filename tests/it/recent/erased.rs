@@ -1,12 +1,13 @@
 //! What was erased or invalidated is in no answer again: not after the store was lost, not through another gateway, not
 //! from the log.
 
+use std::process::Command;
 use std::time::Duration;
 
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use serde_json::{Value, json};
-use weir_tests::world::{shared_kafka, shared_valkey, until};
+use weir_tests::world::{inputs, shared_kafka, shared_valkey, until};
 
 use super::http::order;
 use crate::spine::{Client, orders};
@@ -191,4 +192,31 @@ async fn bad_orders_are_refused_by_name() {
     assert_eq!(page.status().as_u16(), 403);
     let elsewhere = client.weir.admin_url("/admin/v1/recent/nowhere?key=u");
     assert_eq!(client.http.delete(elsewhere).send().await.unwrap().status().as_u16(), 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_asks_and_orders() {
+    let client = orders().await.start().await;
+    let first = client.event(order(1, "u-1")).await.body;
+    assert_eq!(listed(&client, "key=u-1", &first).await.len(), 1);
+    let admin = client.weir.admin_url("").replace("http://", "");
+    let weir = |args: &[&str]| {
+        let output =
+            Command::new(inputs::weir()).arg("recent").args(args).args(["--admin", &admin]).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(said).unwrap())
+    };
+    let (code, said) = weir(&["status"]);
+    assert!(code == Some(0) && said.matches(&client.route).count() == 3, "{said}");
+    let (code, said) = weir(&["invalidate", &client.route, "--key", "u-1", "--why", "request 7"]);
+    assert!(code == Some(0) && said.contains("Valkey let go of 1 events"), "{said}");
+    assert_eq!(listed(&client, "key=u-1", &first).await, Vec::<Value>::new());
+    let (code, said) = weir(&["invalidations", &client.route]);
+    assert!(code == Some(0) && said.contains("request 7"), "{said}");
+    let (code, said) = weir(&["rebuild", &client.route, "-o", "json"]);
+    assert_eq!((code, said.trim()), (Some(0), "{\n  \"partitions\": 3\n}"));
+    let (code, said) = weir(&["invalidate", "nowhere", "--id", "e", "--why", "x"]);
+    assert!(code == Some(1) && said.contains("recent-disabled"), "{said}");
+    let (code, said) = weir(&["invalidate", &client.route, "--why", "x"]);
+    assert!(code == Some(64) && said.contains("--key"), "{said}");
 }

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
-use weir_tests::world::until;
+use weir_tests::world::{Resp, Valkey, ValkeyOptions, until};
 
-use crate::spine::{Client, orders};
+use crate::spine::{Client, Route, orders};
 
 pub(super) fn order(number: u32, user: &str) -> String {
     format!(
@@ -124,4 +124,43 @@ async fn operators_see_where_each_partition_stands() {
     assert_eq!(client.metric("weir_recent_lag_events", &client.route).await, 0.0);
     let stale_s = client.metric("weir_recent_stale_seconds", &client.route).await;
     assert!((0.0..30.0).contains(&stale_s), "{stale_s}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_password_is_read_anew() {
+    let route = orders().await;
+    let valkey =
+        Valkey::start(ValkeyOptions { password: Some("one".to_owned()), ..ValkeyOptions::default() }).await;
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("password");
+    std::fs::write(&secret, "one\n").unwrap();
+    let (head, rest) = route.config.split_once("valkey:\n").unwrap();
+    let (_, routes) = rest.split_once("routes:").unwrap();
+    let (nodes, secret_path) = (valkey.addresses().join("\", \""), secret.display());
+    let config = format!(
+        "{head}valkey:\n  nodes: [\"{nodes}\"]\n  password: {{file: \"{secret_path}\"}}\nroutes:{routes}"
+    );
+    let client = Route { config, ..route }.start().await;
+    let first = client.event(order(1, "u-1")).await.body;
+    let look = async |receipt: &Value| {
+        let place = format!("{}:{}", receipt["partition"], receipt["offset"]);
+        client.look(&format!("?key=u-1&min_position={place}")).await
+    };
+    assert_eq!(look(&first).await.status, 200);
+
+    std::fs::write(&secret, "two\n").unwrap();
+    for node in valkey.nodes() {
+        let mut connection = Resp::connect(node.address(), Some("one")).await.unwrap();
+        for setting in ["primaryauth", "requirepass"] {
+            let done = connection.call(&["CONFIG", "SET", setting, "two"]).await.unwrap();
+            assert_eq!(done.text(), "OK");
+        }
+        connection.call(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await.unwrap();
+    }
+    let second = client.event(order(2, "u-1")).await.body;
+    let page = until("lookups are answered again", Duration::from_secs(30), async || {
+        Some(look(&second).await).filter(|answer| answer.status == 200)
+    })
+    .await;
+    assert_eq!(page.body["events"].as_array().map(Vec::len), Some(2));
 }

@@ -6,6 +6,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{FutureProducer, FutureRecord};
@@ -58,7 +60,10 @@ impl Model {
     }
 
     async fn produce(&self, event: &Produced<'_>) -> MinPosition {
-        let partition = murmur2_partition(event.key.as_bytes(), PARTITIONS);
+        self.produce_to(murmur2_partition(event.key.as_bytes(), PARTITIONS), event).await
+    }
+
+    async fn produce_to(&self, partition: i32, event: &Produced<'_>) -> MinPosition {
         let lookup_keys = format!(r#"[["order","{}"]]"#, event.order);
         let text = |key, value| Header { key, value: Some(value) };
         let mut headers = OwnedHeaders::new()
@@ -90,7 +95,7 @@ impl Model {
 }
 
 /// As `weir serve` makes it.
-async fn control_topic(kafka: &Kafka) {
+pub(super) async fn control_topic(kafka: &Kafka) {
     let wanted = Wanted {
         topic: CONTROL_TOPIC.to_owned(),
         partitions: 1,
@@ -347,4 +352,63 @@ async fn another_gateway_goes_on_where_one_stopped() {
     let ask = ByKey { min_position: Some(place), ..key("next") };
     assert_eq!(ids(&second.by_key(ask).await.unwrap().events), ["n-1"]);
     second.recent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_made_anew_brings_nothing_of_the_old_one_back() {
+    let mut model = Model::real().await;
+    let mut last = None;
+    for n in 0..3 {
+        last = Some(model.produce(&Produced::new(&format!("old-{n}"), "again")).await);
+    }
+    let page = model.by_key(ByKey { min_position: last, ..key("again") }).await.unwrap();
+    assert_eq!(page.events.len(), 3);
+    let kafka = shared_kafka().await;
+    let admin: AdminClient<DefaultClientContext> = kafka.client_config().create().unwrap();
+    let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+    admin.delete_topics(&[&model.topic], &options).await.unwrap()[0].as_ref().unwrap();
+    kafka.create_topic(&model.topic, PARTITIONS, &[]).await;
+    model.producer = kafka.client_config().set("linger.ms", "0").create().unwrap();
+    // More than there were: offsets alone do not tell the two apart.
+    for n in 0..5 {
+        last = Some(model.produce(&Produced::new(&format!("new-{n}"), "again")).await);
+    }
+    let ask = ByKey { min_position: last, level: Level::Strong, ..key("again") };
+    let page = until("the slot is of the new topic", PATIENCE, async || {
+        let page = model.by_key(ask.clone()).await.ok()?;
+        page.events.iter().all(|event| event.id().starts_with("new")).then_some(page)
+    })
+    .await;
+    assert_eq!(ids(&page.events), ["new-4", "new-3", "new-2", "new-1", "new-0"]);
+    assert_eq!(
+        model.recent.by_id(ROUTE, &id("old-0", None, None)).await.unwrap_err().code,
+        Code::NotInWindow
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_moved_to_another_partition_is_found_in_both() {
+    let model = Model::real().await;
+    let more = 2 * PARTITIONS;
+    let moved = |key: &String| {
+        murmur2_partition(key.as_bytes(), more) != murmur2_partition(key.as_bytes(), PARTITIONS)
+    };
+    let name = (0..).map(|n| format!("moved-{n}")).find(moved).unwrap();
+    let before = model.produce(&Produced::new("m-0", &name)).await;
+    let ask = ByKey { min_position: Some(before), ..key(&name) };
+    assert_eq!(ids(&model.by_key(ask).await.unwrap().events), ["m-0"]);
+    let admin: AdminClient<DefaultClientContext> = shared_kafka().await.client_config().create().unwrap();
+    let partitions = NewPartitions::new(&model.topic, usize::try_from(more).unwrap());
+    admin.create_partitions([&partitions], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
+    let partition = murmur2_partition(name.as_bytes(), more);
+    let after = until("the new partition takes records", PATIENCE, async || {
+        let delivery =
+            model.producer.send_result(FutureRecord::<str, str>::to(&model.topic).partition(partition));
+        delivery.ok()?.await.ok()?.ok()?;
+        Some(model.produce_to(partition, &Produced::new("m-1", &name)).await)
+    })
+    .await;
+    let ask = ByKey { min_position: Some(after), ..key(&name) };
+    let page = until("the model has noticed", PATIENCE, async || model.by_key(ask.clone()).await.ok()).await;
+    assert_eq!((ids(&page.events), page.as_of.len()), (vec!["m-1", "m-0"], usize::try_from(more).unwrap()));
 }

@@ -20,6 +20,7 @@ use weir::problem::Code;
 use weir::recent::{Begin, Cut, Filter, Follower, Mode, Next, Recent, Settings, Start, Topic};
 use weir_tests::world::{Weir, WeirOptions, fresh_name, shared_kafka, until};
 
+use super::lookups::control_topic;
 use crate::spine::{Client, orders};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -448,10 +449,27 @@ fn encoded(bytes: &[u8]) -> String {
     text
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_erased_is_in_no_tail() {
+    let client = orders().await.start().await;
+    client.event(order(1, "u-1")).await;
+    let kept = client.event(order(2, "u-2")).await.body;
+    let url = client.weir.admin_url(&format!("/admin/v1/recent/{}?key=u-1", client.route));
+    assert_eq!(client.http.delete(url).send().await.unwrap().status(), 200);
+    let later = client.event(order(3, "u-1")).await.body;
+    let mut stream = Stream::open(&client, "?from=start", None).await;
+    let mut seen = BTreeSet::new();
+    for _ in 0..2 {
+        seen.insert(stream.message().await.unwrap().json()["id"].to_string());
+    }
+    assert_eq!(seen, [&kept, &later].map(|receipt| receipt["id"].to_string()).into());
+}
+
 /// A read model of a topic of its own on the shared Kafka, without a gateway.
 async fn model() -> (Recent, FutureProducer, String) {
     let (topic, kafka) = (fresh_name("tail"), shared_kafka().await);
     kafka.create_topic(&topic, 2, &[]).await;
+    control_topic(kafka).await;
     let topics =
         vec![Topic { route: "r".into(), topic: topic.as_str().into(), settings: Settings::default() }];
     let (store, runtime) = (Arc::new(Memory::new()), Handle::current());

@@ -88,6 +88,8 @@ impl Ends {
             topics,
             partitions: HashMap::new(),
             ids: HashMap::new(),
+            starts: HashMap::new(),
+            started: None,
         };
         std::thread::Builder::new()
             .name("recent-ends".to_owned())
@@ -139,6 +141,9 @@ struct Sampler {
     topics: Vec<Arc<str>>,
     partitions: HashMap<Arc<str>, i32>,
     ids: HashMap<Arc<str>, Arc<str>>,
+    /// Where the logs begin, asked for less often than where they end: whoever waits, waits for the end.
+    starts: HashMap<Slot, i64>,
+    started: Option<Instant>,
 }
 
 impl Sampler {
@@ -190,14 +195,17 @@ impl Sampler {
         }
     }
 
-    fn sample(&self) -> Result<Sample, KafkaError> {
+    fn sample(&mut self) -> Result<Sample, KafkaError> {
         let (requested, requested_ms) = (Instant::now(), unix_ms());
         let ends = ask(&self.consumer, slots(&self.partitions), Offset::End)?;
-        let starts = ask(&self.consumer, slots(&self.partitions), Offset::Beginning)?;
+        if self.started.is_none_or(|at| at.elapsed() >= TICK) {
+            self.starts = ask(&self.consumer, slots(&self.partitions), Offset::Beginning)?;
+            self.started = Some(requested);
+        }
         let bounds = ends
             .into_iter()
             .filter_map(|(slot, end)| {
-                let start = *starts.get(&slot)?;
+                let start = *self.starts.get(&slot)?;
                 Some((slot, Bounds { start, end }))
             })
             .collect();

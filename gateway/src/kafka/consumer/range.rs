@@ -94,6 +94,8 @@ fn read_assigned(
     mut each: impl FnMut(&BorrowedMessage<'_>),
 ) -> Result<(), RangeError> {
     let (mut position, mut records, mut bytes) = (from, 0, 0);
+    // An earlier assignment's position of the same partition is forgotten only after a while, and is not ours.
+    let mut own_position = false;
     while position < to {
         if Instant::now() >= limits.deadline {
             return Err(RangeError::Limit);
@@ -103,6 +105,7 @@ fn read_assigned(
             Some(Ok(record)) if record.topic() != &*slot.topic || record.partition() != slot.partition => {}
             Some(Ok(record)) if record.offset() >= to => return Ok(()),
             Some(Ok(record)) => {
+                own_position = true;
                 records += 1;
                 bytes += record.payload_len();
                 if records > limits.records_max || (bytes > limits.bytes_max && records > 1) {
@@ -114,7 +117,11 @@ fn read_assigned(
             Some(Err(error)) if is_passing(&error) => {}
             Some(Err(error)) => return Err(error.into()),
             // Records may be followed by markers, which only the position shows.
-            None => position = position.max(position_of(consumer, slot)?.unwrap_or(position)),
+            None => match position_of(consumer, slot)? {
+                Some(passed) if own_position => position = position.max(passed),
+                Some(_) => {}
+                None => own_position = true,
+            },
         }
     }
     Ok(())

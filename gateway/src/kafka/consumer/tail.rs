@@ -1,6 +1,7 @@
 //! A live tail of single partitions, each with a queue of its own so that a slow one holds up no other.
 //! Where to begin is the caller's choice every time; to go back, drop the tail and open another.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::{FutureExt, StreamExt};
@@ -65,7 +66,8 @@ impl Log {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(&slot.topic, slot.partition, Offset::Offset(from))?;
         consumer.incremental_assign(&list)?;
-        Ok(Tail { consumer, queue, slot: slot.clone(), from, pending: Mutex::default() })
+        let own_position = AtomicBool::new(false);
+        Ok(Tail { consumer, queue, slot: slot.clone(), from, own_position, pending: Mutex::default() })
     }
 }
 
@@ -81,6 +83,9 @@ pub struct Tail {
     queue: StreamPartitionQueue<Quiet>,
     slot: Slot,
     from: i64,
+    /// Whether what librdkafka tells as position is of this assignment: it forgets that of an earlier one of the same
+    /// partition only after a while, and who took that one for this would pass over records.
+    own_position: AtomicBool,
     /// An error that came behind records, for the next call.
     pending: Mutex<Option<KafkaError>>,
 }
@@ -101,6 +106,7 @@ impl Tail {
         }
         let mut stream = self.queue.stream();
         let first = stream.next().await.ok_or(KafkaError::Canceled)??;
+        self.own_position.store(true, Ordering::Relaxed);
         let mut bytes = first.payload_len();
         let mut records = vec![first];
         while records.len() < records_max && bytes < bytes_max {
@@ -127,8 +133,15 @@ impl Tail {
         let positions = self.consumer.position()?;
         let element = positions.find_partition(&self.slot.topic, self.slot.partition);
         match element.map(|element| element.offset()) {
-            Some(Offset::Offset(offset)) => Ok(offset.max(self.from)),
-            _ => Ok(self.from),
+            Some(Offset::Offset(offset)) if self.own_position.load(Ordering::Relaxed) => {
+                Ok(offset.max(self.from))
+            }
+            Some(Offset::Offset(_)) => Ok(self.from),
+            _ => {
+                // It has forgotten: what it tells from now on is new.
+                self.own_position.store(true, Ordering::Relaxed);
+                Ok(self.from)
+            }
         }
     }
 }
