@@ -34,7 +34,6 @@ async fn status(State(recent): Recents) -> Response<Body> {
 async fn invalidations(State(recent): Recents, route: Result<Path<String>, PathRejection>) -> Response<Body> {
     let answer = || {
         let facts = enabled(recent.as_ref())?.invalidations(&path(route)?, FACTS_MAX)?;
-        let facts: Vec<Value> = facts.into_iter().map(|(id, fact)| json!({"id": id, "fact": fact})).collect();
         Ok(json!({"invalidations": facts}))
     };
     respond(answer())

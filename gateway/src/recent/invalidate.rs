@@ -9,7 +9,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::control::RecordError;
-use super::control::fact::{Fact, Hex, IDS_MAX, What, key_digest};
+use super::control::fact::{Fact, Hex, IDS_MAX, InForce, What, key_digest};
 use super::feed::Positions;
 use super::free::{free, listed};
 use super::record::id_digest;
@@ -114,10 +114,10 @@ impl Recent {
     ///
     /// # Errors
     /// `recent-disabled`.
-    pub fn invalidations(&self, route: &str, limit: usize) -> Result<Vec<(Arc<str>, Arc<Fact>)>, Problem> {
+    pub fn invalidations(&self, route: &str, limit: usize) -> Result<Vec<InForce>, Problem> {
         let topic = self.topic(route)?;
         let mut facts = self.control.facts();
-        facts.retain(|(_, fact)| fact.topic == topic.topic);
+        facts.retain(|it| it.fact.topic == topic.topic);
         facts.truncate(limit);
         Ok(facts)
     }

@@ -31,7 +31,7 @@ use crate::ports::{Keep, RecentStore};
 
 pub use answer::{AsOf, Event, Page};
 pub use control::CONTROL_TOPIC;
-pub use control::fact::{Fact, What};
+pub use control::fact::{Fact, InForce, What};
 pub use feed::{Begin, Cut, Filter, Follower, Next, Positions};
 pub use invalidate::{Invalidated, Order, Target};
 pub use lookup::{ById, ByKey, Level, MinPosition};
@@ -123,6 +123,8 @@ pub struct Start {
 pub struct Counts {
     /// Records kept.
     pub applied: AtomicU64,
+    /// Bytes of those records, as they are kept.
+    pub bytes: AtomicU64,
     /// Records passed over: no event of ours, or erased.
     pub skipped: AtomicU64,
     /// Times the store had less than we thought: a failover or another projector.
@@ -147,10 +149,11 @@ pub struct Counts {
 
 impl Counts {
     /// Each count by the name it has in the metrics.
-    pub fn named(&self) -> [(&'static str, u64); 11] {
+    pub fn named(&self) -> [(&'static str, u64); 12] {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         [
             ("applied", get(&self.applied)),
+            ("bytes", get(&self.bytes)),
             ("skipped", get(&self.skipped)),
             ("rewound", get(&self.rewound)),
             ("opened", get(&self.opened)),

@@ -173,8 +173,9 @@ impl Drop for Projector {
 
 /// So that every counter is named in one place.
 impl Source {
-    pub(super) fn count_applied(&self, kept: usize, passed_over: usize) {
+    pub(super) fn count_applied(&self, kept: usize, bytes: usize, passed_over: usize) {
         Counts::add(&self.counts.applied, kept);
+        Counts::add(&self.counts.bytes, bytes);
         Counts::add(&self.counts.skipped, passed_over);
     }
 }

@@ -188,7 +188,7 @@ impl Follower<'_> {
     }
 
     async fn apply(&mut self, records: &[BorrowedMessage<'_>], position: i64) -> Result<(), Restart> {
-        for erasure in records.iter().filter_map(|record| Erasure::read(record)) {
+        for erasure in records.iter().filter_map(Erasure::read) {
             // In the control log before the watermark passes it, so that no reader relies on it without knowing it.
             let (id, fact) = self.source.control.note_erasure(self.slot, &erasure);
             self.source.control.record(&id, fact).await?;
@@ -196,9 +196,10 @@ impl Follower<'_> {
             free(&*self.source.store, self.slot, &query, erasure.offset).await?;
         }
         let shown = |event: &Logged| !self.source.control.hides(self.slot, event.at.offset, &event.body);
-        let events = records.iter().filter_map(|record| Logged::read(record)).filter(shown);
+        let events = records.iter().filter_map(Logged::read).filter(shown);
         let entries: Vec<_> = events.filter_map(|event| event.entry(self.generation)).collect();
-        self.source.count_applied(entries.len(), records.len() - entries.len());
+        let bytes = entries.iter().map(|entry| entry.body.len()).sum();
+        self.source.count_applied(entries.len(), bytes, records.len() - entries.len());
         self.send(self.chunk(position, entries)).await
     }
 

@@ -181,7 +181,7 @@ impl Recent {
         need: Need,
         deadline: Instant,
     ) -> Result<View, Problem> {
-        let _alone = self.gaps.gate(slot).await;
+        let alone = self.gaps.gate(slot).await;
         let mut reading = self.reading(slot, query).await.ok_or_else(|| self.behind())?;
         let watermark = reading.watermark.ok_or_else(|| self.behind())?;
         if need.is_met(&watermark) {
@@ -205,7 +205,7 @@ impl Recent {
         let fresh_ms = (to >= bounds.end).then_some(sample.requested_ms);
         let keep = topic.settings.keep();
         let chunk = Chunk { generation, from: watermark.next, to, fresh_ms, floor: None, keep, entries };
-        self.gaps.hand_on(slot, &chunk).await;
+        self.gaps.hand_on(slot, chunk, alone);
         let fresh_ms = watermark.fresh_ms.max(fresh_ms.unwrap_or(0));
         reading.watermark = Some(Watermark { next: to, fresh_ms, ..watermark });
         View::new(topic, slot, query, reading, Some(events)).ok_or_else(|| self.behind())

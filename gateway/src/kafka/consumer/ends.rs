@@ -20,6 +20,10 @@ use crate::ports::Slot;
 
 const TICK: Duration = Duration::from_millis(250);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Whoever waits for a sample waits for this, too, now and then.
+const IDS_TIMEOUT: Duration = Duration::from_millis(300);
+/// A Kafka that does not tell ids, as the mock cluster, is not asked again at once.
+const IDS_PAUSE: Duration = Duration::from_secs(60);
 /// Partition counts and ids are asked for anew after so many samples.
 const SAMPLES_PER_METADATA: u32 = 8;
 
@@ -90,6 +94,7 @@ impl Ends {
             ids: HashMap::new(),
             starts: HashMap::new(),
             started: None,
+            ids_unknown: None,
         };
         std::thread::Builder::new()
             .name("recent-ends".to_owned())
@@ -144,6 +149,8 @@ struct Sampler {
     /// Where the logs begin, asked for less often than where they end: whoever waits, waits for the end.
     starts: HashMap<Slot, i64>,
     started: Option<Instant>,
+    /// When Kafka was asked for ids in vain.
+    ids_unknown: Option<Instant>,
 }
 
 impl Sampler {
@@ -186,11 +193,13 @@ impl Sampler {
     fn learn_ids(&mut self) {
         let names: Vec<CString> =
             self.partitions.keys().filter_map(|topic| CString::new(&**topic).ok()).collect();
-        if names.is_empty() {
+        if names.is_empty() || self.ids_unknown.is_some_and(|at| at.elapsed() < IDS_PAUSE) {
             return;
         }
         let names: Vec<&CStr> = names.iter().map(AsRef::as_ref).collect();
-        for (topic, id) in topic_ids(self.consumer.client(), &names, ANSWER_TIMEOUT) {
+        let ids = topic_ids(self.consumer.client(), &names, IDS_TIMEOUT);
+        self.ids_unknown = ids.is_empty().then(Instant::now);
+        for (topic, id) in ids {
             self.ids.insert(topic.into(), id.into());
         }
     }

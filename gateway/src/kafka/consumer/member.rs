@@ -40,6 +40,8 @@ impl Member {
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("session.timeout.ms", "6000")
             .set("heartbeat.interval.ms", "1500")
+            // Partitions that are added are found within seconds, not minutes.
+            .set("topic.metadata.refresh.interval.ms", "5000")
             // The positions of a member mean nothing; an error about them would only be noise.
             .set("auto.offset.reset", "latest");
         let (publish, owned) = watch::channel(None);

@@ -34,6 +34,15 @@ pub struct Fact {
     pub why: String,
 }
 
+/// A fact in force, under the name it has in the control topic.
+#[derive(Clone, Debug, Serialize)]
+pub struct InForce {
+    /// The name.
+    pub id: Arc<str>,
+    /// What it hides.
+    pub fact: Arc<Fact>,
+}
+
 /// Which events a fact hides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -53,7 +62,6 @@ pub enum What {
 /// How many partitions a topic has, and when that was last seen to change: until the window has passed, a key's events
 /// may be in another partition than its hash tells.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct Partitions {
     pub(crate) topic: Arc<str>,
     pub(crate) partitions: i32,
@@ -61,12 +69,9 @@ pub(crate) struct Partitions {
     pub(crate) changed_ms: i64,
 }
 
-/// One record of the control log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub(crate) enum Record {
-    Partitions(Partitions),
-    Fact(Fact),
+impl Partitions {
+    /// What the names of such records begin with; then comes the topic.
+    pub(crate) const PREFIX: &str = "partitions/";
 }
 
 /// A digest, as 32 hex digits in JSON.

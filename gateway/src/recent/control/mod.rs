@@ -23,7 +23,7 @@ use super::{Topic, unix_ms};
 use crate::kafka::consumer::{Ends, Log, Sample};
 use crate::kafka::journal::Journal;
 use crate::ports::{Digest, Slot};
-use fact::{Fact, Hex, Partitions, Record, What, key_digest};
+use fact::{Fact, Hex, InForce, Partitions, What, key_digest};
 use fold::Fold;
 
 /// The topic, shared by all gateways of a Kafka cluster.
@@ -134,12 +134,19 @@ impl Control {
 
     fn fold_one(&self, record: &impl Message) {
         let Some(id) = record.key().and_then(|key| std::str::from_utf8(key).ok()) else { return };
-        match record.payload().map(serde_json::from_slice::<Record>) {
-            None => self.write().forget(id),
-            Some(Ok(Record::Fact(fact))) => self.write().note(id, fact),
-            Some(Ok(Record::Partitions(partitions))) => self.write().note_partitions(partitions),
-            // A newer gateway's, or nobody's: what it hides is not known here.
-            Some(Err(error)) => tracing::error!(id, %error, "a fact of the control topic cannot be read"),
+        let read = match record.payload() {
+            None => {
+                self.write().forget(id);
+                Ok(())
+            }
+            Some(json) if id.starts_with(Partitions::PREFIX) => {
+                serde_json::from_slice(json).map(|partitions| self.write().note_partitions(partitions))
+            }
+            Some(json) => serde_json::from_slice(json).map(|fact| self.write().note(id, fact)),
+        };
+        // A newer gateway's, or nobody's: what it hides is not known here.
+        if let Err(error) = read {
+            tracing::error!(id, %error, "a record of the control topic cannot be read");
         }
     }
 
@@ -155,7 +162,9 @@ impl Control {
             let partitions = Partitions { topic: Arc::clone(topic), partitions: count, changed_ms };
             let json = serde_json::to_vec(&partitions).expect("it is JSON");
             self.write().note_partitions(partitions);
-            if let Err(error) = self.journal.append(&format!("partitions/{topic}"), Some(&json)).await {
+            if let Err(error) =
+                self.journal.append(&format!("{}{topic}", Partitions::PREFIX), Some(&json)).await
+            {
                 tracing::warn!(%error, topic = &**topic, "the number of partitions was not recorded");
             }
         }
@@ -260,10 +269,11 @@ impl Control {
     }
 
     /// The facts in force, the newest first.
-    pub(super) fn facts(&self) -> Vec<(Arc<str>, Arc<Fact>)> {
-        let mut facts: Vec<_> =
-            self.read().facts().map(|(id, fact)| (Arc::clone(id), Arc::clone(fact))).collect();
-        facts.sort_by_key(|(_, fact)| std::cmp::Reverse(fact.at_ms));
+    pub(super) fn facts(&self) -> Vec<InForce> {
+        let in_force =
+            |(id, fact): (&Arc<str>, &Arc<Fact>)| InForce { id: Arc::clone(id), fact: Arc::clone(fact) };
+        let mut facts: Vec<_> = self.read().facts().map(in_force).collect();
+        facts.sort_by_key(|it| std::cmp::Reverse(it.fact.at_ms));
         facts
     }
 
