@@ -73,6 +73,8 @@ fn tell(wanted: &Wanted, findings: &[Finding], checks: &mut Checks) {
     }
     for finding in findings {
         let verdict = match finding.weight {
+            // `serve` makes that one itself.
+            Weight::Missing if wanted.compacted => Verdict::Warning,
             Weight::Missing | Weight::Weak => Verdict::Wrong,
             Weight::Differs => Verdict::Warning,
         };

@@ -277,6 +277,8 @@ fn start_node(index: usize, options: &ValkeyOptions, folder: &Folder) -> Node {
         // A replica takes over however far behind it is: harsher than production, and what we want to survive.
         ("cluster-replica-validity-factor", "0"),
         ("cluster-allow-replica-migration", "no"),
+        // A shard without a primary is no reason for the others to refuse.
+        ("cluster-require-full-coverage", "no"),
         ("repl-diskless-sync-delay", "0"),
         ("repl-ping-replica-period", "1"),
         ("maxmemory-policy", "noeviction"),
