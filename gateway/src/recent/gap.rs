@@ -17,9 +17,10 @@ use crate::ports::{Applied, Chunk, RecentStore, Slot};
 
 /// Stretches read at the same time, and consumers kept for them.
 const AT_ONCE_MAX: usize = 4;
-const RECORDS_MAX: usize = 20_000;
-/// The longest stretch read for a lookup.
-pub(super) const OFFSETS_MAX: i64 = 20_000;
+const RECORDS_MAX: usize = 2_000;
+/// The longest stretch read for a lookup. A projector that builds a slot anew reads ten times as much a second, if
+/// lookups leave it the processor.
+pub(super) const OFFSETS_MAX: i64 = 2_000;
 const BYTES_MAX: usize = 8 << 20;
 /// Records handed on at once.
 const PIECE_RECORDS_MAX: usize = 256;

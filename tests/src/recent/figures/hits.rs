@@ -37,8 +37,8 @@ pub struct Effort {
     /// Lookups a second.
     #[arg(long, default_value_t = 1_000)]
     pub reads_per_s: u64,
-    /// Events stored a second; ten times as many in the spike.
-    #[arg(long, default_value_t = 1_000)]
+    /// Events stored a second; ten times as many in the spike, which must be less than the machine can take.
+    #[arg(long, default_value_t = 300)]
     pub writes_per_s: u64,
     /// Keys, each with 20 events at the start.
     #[arg(long, default_value_t = 2_000)]
