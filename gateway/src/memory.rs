@@ -9,8 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 
 use crate::ports::{
-    Applied, Chunk, Digest, Entry, Floor, Generation, Later, LookupKey, Query, Reading, RecentStore, Ref,
-    Slot, Watermark,
+    Applied, Beginning, Chunk, Digest, Entry, Find, Floor, Generation, Later, LaterAll, LaterEach, LookupKey,
+    Query, Reading, RecentStore, Ref, Slot, Watermark,
 };
 
 /// The store.
@@ -42,8 +42,8 @@ struct Contents {
 }
 
 impl Contents {
-    fn open(generation: Generation, floor: Floor) -> Contents {
-        let watermark = Watermark { generation, next: floor.offset, fresh_ms: 0, floor };
+    fn open(generation: Generation, Beginning { floor, start, extent }: Beginning) -> Contents {
+        let watermark = Watermark { generation, next: floor.offset, fresh_ms: 0, floor, start, extent };
         Contents { watermark, lists: HashMap::new(), ids: HashMap::new(), entries: BTreeMap::new(), bytes: 0 }
     }
 
@@ -80,10 +80,42 @@ impl Contents {
         self.entries.insert(entry.at.offset, entry.clone());
     }
 
+    fn fill(&mut self, chunk: &Chunk) -> Applied {
+        let floor = &mut self.watermark.floor;
+        if self.watermark.generation != chunk.generation
+            || chunk.to != floor.offset
+            || chunk.from < self.watermark.start
+        {
+            return Applied::Elsewhere;
+        }
+        if self.bytes + chunk.entries.iter().map(cost).sum::<u64>() > chunk.keep.bytes_max {
+            self.watermark.start = floor.offset;
+            return Applied::Full;
+        }
+        *floor = chunk.floor.unwrap_or(Floor { offset: chunk.from, ..*floor });
+        for entry in chunk.entries.iter().rev() {
+            for key in &entry.keys {
+                let list = self.lists.entry(key.clone()).or_default();
+                // One that is full may have been cut: nothing follows behind a cut.
+                if list.len() <= chunk.keep.per_key {
+                    list.push_back(entry.at);
+                }
+            }
+            for id in entry.ids {
+                self.ids.insert(id, entry.at);
+            }
+            self.bytes += cost(entry);
+            self.entries.insert(entry.at.offset, entry.clone());
+        }
+        self.forget(chunk);
+        Applied::Done
+    }
+
     fn raise(&mut self, floor: Floor) {
-        if floor.offset > self.watermark.floor.offset {
+        if floor.offset >= self.watermark.floor.offset {
             let time_ms = floor.time_ms.max(self.watermark.floor.time_ms);
             self.watermark.floor = Floor { offset: floor.offset, time_ms };
+            self.watermark.start = floor.offset;
         }
     }
 
@@ -98,7 +130,7 @@ impl Contents {
             }
             let entry = first.remove();
             self.bytes -= cost(&entry);
-            self.unlist(&entry);
+            self.unlist(&entry, usize::MAX);
             if at.time_ms >= expired {
                 self.raise(Floor { offset: at.offset + 1, time_ms: at.time_ms + 1 });
             }
@@ -109,13 +141,18 @@ impl Contents {
         if let Some(kept) = self.entries.remove(&entry.at.offset) {
             self.bytes -= cost(&kept);
         }
-        self.unlist(entry);
+        self.unlist(entry, self.watermark.extent.per_key);
     }
 
-    fn unlist(&mut self, entry: &Entry) {
+    /// Takes it out of its lists. One with more than `per_key` refs may have been cut, and must not look as if it was not.
+    fn unlist(&mut self, entry: &Entry, per_key: usize) {
         for key in &entry.keys {
             if let Some(list) = self.lists.get_mut(key) {
-                list.retain(|at| at.offset != entry.at.offset);
+                if list.len() > per_key {
+                    list.iter_mut().filter(|at| **at == entry.at).for_each(|at| *at = at.freed());
+                } else {
+                    list.retain(|at| at.offset != entry.at.offset);
+                }
                 if list.is_empty() {
                     self.lists.remove(key);
                 }
@@ -129,19 +166,23 @@ impl Contents {
     }
 
     fn read(&self, query: &Query) -> Reading {
-        let (refs, listed) = match query {
-            Query::Watermark => (Vec::new(), 0),
-            Query::Key(key, count) => match self.lists.get(key) {
-                Some(list) => (list.iter().take(*count).copied().collect(), list.len()),
-                None => (Vec::new(), 0),
-            },
+        let nothing = Reading::of(Some(self.watermark));
+        match query {
+            Query::Watermark => nothing,
+            Query::Key { key, count, per_key } => self.lists.get(key).map_or(nothing, |list| {
+                let most = self.watermark.extent.per_key.min(*per_key);
+                Reading {
+                    watermark: Some(self.watermark),
+                    refs: list.iter().take(*count).copied().collect(),
+                    listed: list.len(),
+                    oldest: list.get(most).and(list.get(most - 1)).copied(),
+                }
+            }),
             Query::Id(digest) => {
-                let found: Vec<Ref> = self.ids.get(digest).copied().into_iter().collect();
-                let listed = found.len();
-                (found, listed)
+                let refs: Vec<Ref> = self.ids.get(digest).copied().into_iter().collect();
+                Reading { listed: refs.len(), refs, ..nothing }
             }
-        };
-        Reading { watermark: Some(self.watermark), refs, listed }
+        }
     }
 }
 
@@ -162,14 +203,14 @@ impl RecentStore for Memory {
         slot: &'a Slot,
         seen: Option<Generation>,
         new: Generation,
-        floor: Floor,
+        begin: Beginning,
     ) -> Later<'a, Watermark> {
         let mut slots = self.slots();
         let present = slots.get(slot).map(|contents| contents.watermark.generation);
         if present == seen {
-            slots.insert(slot.clone(), Contents::open(new, floor));
+            slots.insert(slot.clone(), Contents::open(new, begin));
         }
-        let watermark = slots.entry(slot.clone()).or_insert_with(|| Contents::open(new, floor)).watermark;
+        let watermark = slots.entry(slot.clone()).or_insert_with(|| Contents::open(new, begin)).watermark;
         Box::pin(ready(Ok(watermark)))
     }
 
@@ -178,13 +219,18 @@ impl RecentStore for Memory {
         Box::pin(ready(Ok(applied)))
     }
 
+    fn fill<'a>(&'a self, slot: &'a Slot, chunk: &'a Chunk) -> Later<'a, Applied> {
+        let filled = self.slots().get_mut(slot).map_or(Applied::Elsewhere, |contents| contents.fill(chunk));
+        Box::pin(ready(Ok(filled)))
+    }
+
     fn free<'a>(
         &'a self,
         slot: &'a Slot,
-        generation: Generation,
+        watermark: &'a Watermark,
         entries: &'a [Entry],
     ) -> Later<'a, Applied> {
-        let mut slots = self.slots();
+        let (mut slots, generation) = (self.slots(), watermark.generation);
         let present = slots.get_mut(slot).filter(|contents| contents.watermark.generation == generation);
         let freed = present.map_or(Applied::Elsewhere, |contents| {
             entries.iter().for_each(|entry| contents.free(entry));
@@ -194,9 +240,25 @@ impl RecentStore for Memory {
     }
 
     fn read<'a>(&'a self, slot: &'a Slot, query: &'a Query) -> Later<'a, Reading> {
-        let closed = || Reading { watermark: None, refs: Vec::new(), listed: 0 };
-        let reading = self.slots().get(slot).map_or_else(closed, |contents| contents.read(query));
-        Box::pin(ready(Ok(reading)))
+        let reading = self.slots().get(slot).map(|contents| contents.read(query));
+        Box::pin(ready(Ok(reading.unwrap_or_else(|| Reading::of(None)))))
+    }
+
+    fn read_each<'a>(&'a self, slots: &'a [Slot], query: &'a Query) -> LaterEach<'a, Reading> {
+        let all = self.slots();
+        let read =
+            |slot| Ok(all.get(slot).map_or_else(|| Reading::of(None), |contents| contents.read(query)));
+        Box::pin(ready(slots.iter().map(read).collect()))
+    }
+
+    fn find<'a>(&'a self, slots: &'a [Slot], digest: &'a Digest) -> LaterAll<'a, Find> {
+        let all = self.slots();
+        let find = |slot: &Slot| {
+            let contents = all.get(slot)?;
+            let at = *contents.ids.get(digest)?;
+            Some(Find { slot: slot.clone(), generation: contents.watermark.generation, at })
+        };
+        Box::pin(ready(slots.iter().filter_map(find).collect()))
     }
 
     fn bodies<'a>(

@@ -23,6 +23,7 @@ pub struct Metrics {
     aside: IntGaugeVec,
     recent_lag: IntGaugeVec,
     recent_stale: GaugeVec,
+    recent_to_fill: IntGaugeVec,
     /// Bytes of events in the house, of the limit `in_flight_bytes_max`.
     pub in_flight_bytes: IntGauge,
     /// Open connections of the ingest listener.
@@ -100,6 +101,12 @@ impl Metrics {
         );
         let recent_stale = GaugeVec::new(stale, &["topic"])?;
         registry.register(Box::new(recent_stale.clone()))?;
+        let to_fill = Opts::new(
+            "weir_recent_to_fill_events",
+            "Events older than those in the read model that are still to be filled in.",
+        );
+        let recent_to_fill = IntGaugeVec::new(to_fill, &["topic"])?;
+        registry.register(Box::new(recent_to_fill.clone()))?;
         let aside = Opts::new(
             "weir_route_aside",
             "1 while a route's plugins run on a thread of their own, for being slow.",
@@ -128,6 +135,7 @@ impl Metrics {
             stage_seconds,
             recent_lag,
             recent_stale,
+            recent_to_fill,
             aside,
             registry,
         })
@@ -167,8 +175,9 @@ impl Metrics {
         }
     }
 
-    /// How far the read model is behind; `topic` must come from the config.
-    pub fn recent_lag(&self, topic: &str, events: i64, stale: Duration) {
+    /// How far the read model is behind, and what it has still to fill in; `topic` must come from the config.
+    pub fn recent_lag(&self, topic: &str, events: i64, stale: Duration, to_fill: i64) {
+        self.recent_to_fill.with_label_values(&[topic]).set(to_fill);
         self.recent_lag.with_label_values(&[topic]).set(events);
         self.recent_stale.with_label_values(&[topic]).set(stale.as_secs_f64());
     }

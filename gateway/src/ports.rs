@@ -84,6 +84,17 @@ impl Ref {
     /// The length of the stored form.
     pub const BYTES: usize = 40;
 
+    /// What is left of it in a list that may have been cut, once the record was freed: where and when it was.
+    #[must_use]
+    pub fn freed(self) -> Ref {
+        Ref { type_digest: [0; 8], id_digest: [0; 16], ..self }
+    }
+
+    /// Whether the record was freed.
+    pub fn is_freed(&self) -> bool {
+        self.id_digest == [0; 16]
+    }
+
     /// The stored form, big-endian: offset, time, type digest, id digest.
     pub fn to_bytes(self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
@@ -139,6 +150,54 @@ pub struct Keep {
     pub bytes_max: u64,
 }
 
+impl Keep {
+    /// How far lists reach.
+    pub fn extent(&self) -> Extent {
+        Extent { window_ms: self.window_ms, per_key: self.per_key }
+    }
+
+    /// The same in a life with this extent.
+    #[must_use]
+    pub fn within(self, extent: Extent) -> Keep {
+        Keep { window_ms: extent.window_ms, per_key: extent.per_key, ..self }
+    }
+}
+
+/// How far the lists of a life reach. It is settled when the life begins: a list that was cut by one measure says
+/// nothing to a reader who goes by another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// How long a record is listed after its time.
+    pub window_ms: i64,
+    /// How many records one key lists.
+    pub per_key: usize,
+}
+
+impl std::fmt::Display for Extent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.window_ms, self.per_key)
+    }
+}
+
+impl Extent {
+    /// Reads what [`Display`](std::fmt::Display) writes.
+    pub fn parse(text: &str) -> Option<Extent> {
+        let (window_ms, per_key) = text.split_once('/')?;
+        Some(Extent { window_ms: window_ms.parse().ok()?, per_key: per_key.parse().ok()? })
+    }
+}
+
+/// Where a life of a slot begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beginning {
+    /// Its floor, and the first offset to be applied.
+    pub floor: Floor,
+    /// What filling brings the floor down to: `floor.offset` if there is nothing to fill in.
+    pub start: i64,
+    /// How far its lists reach.
+    pub extent: Extent,
+}
+
 /// A stretch of the log, in order and without holes, to be applied in one step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chunk {
@@ -150,7 +209,7 @@ pub struct Chunk {
     pub to: i64,
     /// When a high watermark that is not above `to` was asked for.
     pub fresh_ms: Option<i64>,
-    /// Raises the floor: what lies below this offset is no longer kept.
+    /// Where the floor is to be: what lies below is no longer kept, or, in filling, not yet.
     pub floor: Option<Floor>,
     /// How much is kept.
     pub keep: Keep,
@@ -174,8 +233,10 @@ pub enum Applied {
     Done,
     /// Nothing changed: the slot reaches only this offset, which is below the chunk's `from`.
     Gap(i64),
-    /// Nothing changed: the slot is not open, or is open in another life.
+    /// Nothing changed: the slot is not open, or is open in another life; or its floor is not where the chunk ends.
     Elsewhere,
+    /// Nothing was filled in, nor will be: the budget is spent.
+    Full,
 }
 
 /// How far a slot has been read: the certificate every answer carries.
@@ -189,6 +250,17 @@ pub struct Watermark {
     pub fresh_ms: i64,
     /// Below it nothing is kept.
     pub floor: Floor,
+    /// What filling brings the floor down to.
+    pub start: i64,
+    /// How far the lists reach.
+    pub extent: Extent,
+}
+
+impl Watermark {
+    /// How many offsets are still to be filled in.
+    pub fn to_fill(&self) -> i64 {
+        (self.floor.offset - self.start).max(0)
+    }
 }
 
 /// What is asked of one slot.
@@ -196,10 +268,44 @@ pub struct Watermark {
 pub enum Query {
     /// Only the watermark.
     Watermark,
-    /// The newest records of a key, at most this many.
-    Key(LookupKey, usize),
+    /// The newest records of a key.
+    Key {
+        /// Which.
+        key: LookupKey,
+        /// At most this many.
+        count: usize,
+        /// How many the caller shows of one key in all.
+        per_key: usize,
+    },
     /// The record of an event, by one of [`Entry::ids`].
     Id(Digest),
+}
+
+/// Where a record may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Find {
+    /// The slot.
+    pub slot: Slot,
+    /// The life it was found in: as the client knew it, which may be over.
+    pub generation: Generation,
+    /// What is listed.
+    pub at: Ref,
+}
+
+impl Query {
+    /// All records that may be shown of a key, and one more.
+    pub fn all_of(key: LookupKey, per_key: usize) -> Query {
+        Query::Key { key, count: per_key + 1, per_key }
+    }
+
+    /// The same, with all that may be shown.
+    #[must_use]
+    pub fn whole(&self) -> Query {
+        match self {
+            Query::Key { key, per_key, .. } => Query::all_of(key.clone(), *per_key),
+            other => other.clone(),
+        }
+    }
 }
 
 /// What a slot answers, all of it as of its watermark.
@@ -211,6 +317,15 @@ pub struct Reading {
     pub refs: Vec<Ref>,
     /// How many records the key's list holds. One more than `per_key` shows that older ones were cut.
     pub listed: usize,
+    /// The oldest record that may be shown, if there were older ones.
+    pub oldest: Option<Ref>,
+}
+
+impl Reading {
+    /// Only how far the slot has been read.
+    pub fn of(watermark: Option<Watermark>) -> Reading {
+        Reading { watermark, refs: Vec::new(), listed: 0, oldest: None }
+    }
 }
 
 /// Why the store did not answer. To a lookup all of them mean the same: it is behind.
@@ -227,27 +342,48 @@ pub enum StoreError {
 /// The answer of a store, later.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
+/// What a store finds, later.
+pub type LaterAll<'a, T> = Pin<Box<dyn Future<Output = Vec<T>> + Send + 'a>>;
+
+/// The answers of a store, later.
+pub type LaterEach<'a, T> = Pin<Box<dyn Future<Output = Vec<Result<T, StoreError>>> + Send + 'a>>;
+
 /// Keeps slots. Each method is one atomic step on one slot, except for bodies, which are immutable.
 pub trait RecentStore: Send + Sync {
-    /// Begins the life `new`, reading from `floor.offset`, if the present life is `seen` (`None`: not open).
-    /// Answers the watermark that is in force afterwards, whoever opened it.
+    /// Begins the life `new` at `begin` if the present life is `seen` (`None`: not open). Answers the watermark that
+    /// is in force afterwards, whoever opened it.
     fn open<'a>(
         &'a self,
         slot: &'a Slot,
         seen: Option<Generation>,
         new: Generation,
-        floor: Floor,
+        begin: Beginning,
     ) -> Later<'a, Watermark>;
 
     /// Applies a chunk: skips what the slot has, refuses what would leave a hole. Safe to repeat.
     fn apply<'a>(&'a self, slot: &'a Slot, chunk: &'a Chunk) -> Later<'a, Applied>;
 
+    /// Applies a chunk that ends at the floor, behind what is listed, and brings the floor down to where the chunk
+    /// says. Its parts are applied from the end on, so that a fill that breaks off leaves no hole. Safe to repeat.
+    fn fill<'a>(&'a self, slot: &'a Slot, chunk: &'a Chunk) -> Later<'a, Applied>;
+
     /// Takes records out of every list and id they are named with, and lets their bodies go. Safe to repeat.
-    fn free<'a>(&'a self, slot: &'a Slot, generation: Generation, entries: &'a [Entry])
-    -> Later<'a, Applied>;
+    fn free<'a>(
+        &'a self,
+        slot: &'a Slot,
+        watermark: &'a Watermark,
+        entries: &'a [Entry],
+    ) -> Later<'a, Applied>;
 
     /// Answers a query together with the watermark of the same moment.
     fn read<'a>(&'a self, slot: &'a Slot, query: &'a Query) -> Later<'a, Reading>;
+
+    /// Answers a query of several slots, each for itself, in their order: one round trip for each server.
+    fn read_each<'a>(&'a self, slots: &'a [Slot], query: &'a Query) -> LaterEach<'a, Reading>;
+
+    /// Where the records with an id may be, as far as this client knows the lives of the slots: quick, and proves
+    /// nothing. One round trip for each server.
+    fn find<'a>(&'a self, slots: &'a [Slot], digest: &'a Digest) -> LaterAll<'a, Find>;
 
     /// The bodies at these offsets, in their order; `None` where none is kept.
     fn bodies<'a>(
@@ -256,6 +392,12 @@ pub trait RecentStore: Send + Sync {
         generation: Generation,
         offsets: &'a [i64],
     ) -> Later<'a, Vec<Option<Bytes>>>;
+
+    /// The same store for a caller who stays on the current runtime: an answer that comes on another thread costs
+    /// two wake-ups, more than the rest of a lookup. `None`: this one is as good.
+    fn on_this_runtime(&self) -> Option<Arc<dyn RecentStore>> {
+        None
+    }
 }
 
 #[cfg(test)]

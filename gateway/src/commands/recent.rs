@@ -186,18 +186,20 @@ fn text(action: &RecentAction, json: &Value) -> String {
 }
 
 fn standings(partitions: &Value) -> String {
-    let mut lines =
-        String::from("route                 partition       next        end   behind  complete since\n");
+    let mut lines = String::from(
+        "route                 partition       next        end   behind  to fill  complete since\n",
+    );
     for standing in partitions.as_array().into_iter().flatten() {
         let field = |name: &str| shown(&standing[name]);
         _ = writeln!(
             lines,
-            "{:<22}{:>9} {:>10} {:>10} {:>8}  {}",
+            "{:<22}{:>9} {:>10} {:>10} {:>8} {:>8}  {}",
             field("route"),
             field("partition"),
             field("next"),
             field("end"),
             field("lag_events"),
+            field("to_fill"),
             match &standing["complete_since"] {
                 Value::Null => "the window's start".to_owned(),
                 since => shown(since),

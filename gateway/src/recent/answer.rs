@@ -22,7 +22,7 @@ pub struct Event {
     pub offset: i64,
     /// Whether the log was read for it, and not the store alone.
     pub from_log: bool,
-    pub(super) body: Body,
+    pub(super) body: Arc<Body>,
 }
 
 /// How far an answer reaches in one partition: it is complete up to and including `offset`.
@@ -239,7 +239,7 @@ mod tests {
             plugins: None,
             data: Bytes::from_static(data),
         };
-        Event { topic: "orders".into(), partition: 1, offset: 7, from_log: false, body }
+        Event { topic: "orders".into(), partition: 1, offset: 7, from_log: false, body: Arc::new(body) }
     }
 
     #[test]

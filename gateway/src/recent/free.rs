@@ -3,7 +3,7 @@
 
 use super::body::Body;
 use super::record::{id_digest, listed_keys};
-use crate::ports::{Applied, Entry, Generation, LookupKey, Query, RecentStore, Ref, Slot, StoreError};
+use crate::ports::{Applied, Entry, LookupKey, Query, RecentStore, Ref, Slot, StoreError, Watermark};
 
 /// What a slot lists for a query below an offset, each with every name it is listed under. Without bodies.
 pub(super) async fn listed(
@@ -11,10 +11,10 @@ pub(super) async fn listed(
     slot: &Slot,
     query: &Query,
     below: i64,
-) -> Result<Option<(Generation, Vec<Entry>)>, StoreError> {
+) -> Result<Option<(Watermark, Vec<Entry>)>, StoreError> {
     let reading = store.read(slot, query).await?;
     let Some(watermark) = reading.watermark else { return Ok(None) };
-    let refs: Vec<Ref> = reading.refs.into_iter().filter(|at| at.offset < below).collect();
+    let refs: Vec<Ref> = reading.refs.into_iter().filter(|at| at.offset < below && !at.is_freed()).collect();
     let offsets: Vec<i64> = refs.iter().map(|at| at.offset).collect();
     let bodies = store.bodies(slot, watermark.generation, &offsets).await?;
     let entry = |(at, bytes): (Ref, Option<bytes::Bytes>)| {
@@ -30,12 +30,12 @@ pub(super) async fn listed(
             None => Entry { at, keys: key(query), ids: [at.id_digest; 2], body: bytes::Bytes::new() },
         }
     };
-    Ok(Some((watermark.generation, refs.into_iter().zip(bodies).map(entry).collect())))
+    Ok(Some((watermark, refs.into_iter().zip(bodies).map(entry).collect())))
 }
 
 fn key(query: &Query) -> Vec<LookupKey> {
     match query {
-        Query::Key(key, _) => vec![key.clone()],
+        Query::Key { key, .. } => vec![key.clone()],
         Query::Id(_) | Query::Watermark => Vec::new(),
     }
 }
@@ -47,10 +47,10 @@ pub(super) async fn free(
     query: &Query,
     below: i64,
 ) -> Result<usize, StoreError> {
-    let Some((generation, entries)) = listed(store, slot, query, below).await? else { return Ok(0) };
-    match store.free(slot, generation, &entries).await? {
+    let Some((watermark, entries)) = listed(store, slot, query, below).await? else { return Ok(0) };
+    match store.free(slot, &watermark, &entries).await? {
         Applied::Done => Ok(entries.len()),
         // Another life: what this one was about to free is unreachable.
-        Applied::Gap(_) | Applied::Elsewhere => Ok(0),
+        Applied::Gap(_) | Applied::Elsewhere | Applied::Full => Ok(0),
     }
 }

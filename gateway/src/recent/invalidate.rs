@@ -140,10 +140,10 @@ impl Recent {
             let sample = self.ends.now().await;
             let bounds = *sample.bounds.get(slot).ok_or_else(|| self.behind())?;
             let keep = topic.settings.keep();
-            let start = super::slot::window_start(&self.ends, self.manual, slot, keep, bounds).await;
-            let floor = Floor { offset: start.map_err(|_| self.behind())?, time_ms: 0 };
+            let begin = super::slot::beginning(&self.ends, self.manual, slot, keep, bounds).await;
+            let begin = begin.map_err(|_| self.behind())?;
             let new = Generation::new(sample.id(&slot.topic));
-            self.store.open(slot, seen, new, floor).await.map_err(|_| self.behind())?;
+            self.store.open(slot, seen, new, begin).await.map_err(|_| self.behind())?;
         }
         Ok(slots.len())
     }
@@ -254,8 +254,8 @@ impl Target {
         match self {
             Target::Key { kind, key } => {
                 let kind = kind.clone().unwrap_or_default();
-                let all = topic.settings.keep().per_key + 1;
-                Some(Query::Key(LookupKey { kind, key: key.clone() }, all))
+                let key = LookupKey { kind, key: key.clone() };
+                Some(Query::all_of(key, topic.settings.keep().per_key))
             }
             Target::Id { source, id } => Some(Query::Id(id_digest(source.as_deref(), id))),
             Target::Partition(_) | Target::Plugin(_) | Target::Schema(_) => None,

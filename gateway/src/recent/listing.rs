@@ -18,13 +18,19 @@ pub(super) struct Listing {
     pub(super) hits: Vec<Hit>,
     as_of: Vec<AsOf>,
     pub(super) window_start_ms: i64,
-    complete_since_ms: i64,
+    pub(super) complete_since_ms: i64,
+    /// Whether older records are still being filled in.
+    pub(super) filling: bool,
+    /// Whether more within the window are listed than were asked for.
+    pub(super) partial: bool,
 }
 
 impl Listing {
     /// The hits within the window, newest first.
     pub(super) fn of(topic: &Topic, views: Vec<View>) -> Listing {
-        let window_start_ms = unix_ms().saturating_sub(topic.settings.keep().window_ms);
+        let windows = views.iter().map(|view| view.watermark.extent.window_ms);
+        let window_ms = windows.fold(topic.settings.keep().window_ms, i64::min);
+        let window_start_ms = unix_ms().saturating_sub(window_ms);
         let mut listing = Listing {
             generation: 0,
             from_log: false,
@@ -32,14 +38,19 @@ impl Listing {
             as_of: Vec::new(),
             window_start_ms,
             complete_since_ms: window_start_ms,
+            filling: false,
+            partial: false,
         };
         let one_slot = views.len() == 1;
         for view in views {
-            listing.generation = listing.generation.rotate_left(1) ^ view.generation.0;
+            listing.generation = listing.generation.rotate_left(1) ^ view.watermark.generation.0;
             listing.from_log |= view.from_log;
+            listing.filling |= view.watermark.to_fill() > 0;
+            let in_window = |hit: &Hit| hit.at.time_ms >= window_start_ms;
+            listing.partial |= view.partial && view.hits.last().is_none_or(in_window);
             listing.as_of.push(view.as_of);
             listing.complete_since_ms = listing.complete_since_ms.max(view.complete_since_ms);
-            listing.hits.extend(view.hits.into_iter().filter(|hit| hit.at.time_ms >= window_start_ms));
+            listing.hits.extend(view.hits.into_iter().filter(in_window));
         }
         // One partition has an order of its own, offsets; several only have time.
         if !one_slot {
@@ -84,7 +95,6 @@ impl Listing {
         let last = last.filter(|_| !rest.is_empty());
         let cursor = last.map(|last| if one_slot { last.offset.to_string() } else { last.to_string() });
         let from_log = self.from_log || events.iter().any(|event| event.from_log);
-        recent.answered(from_log);
         Ok(Page {
             events,
             etag,

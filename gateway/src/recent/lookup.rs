@@ -5,8 +5,6 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::{join_all, try_join_all};
-
 use super::answer::{Event, Page};
 use super::control::STALE_MAX;
 use super::listing::{Cursor, Listing};
@@ -91,6 +89,13 @@ pub struct ByKey {
     pub cursor: Option<String>,
 }
 
+impl ByKey {
+    /// Whether nothing but the newest events is asked for.
+    fn shows_the_newest(&self) -> bool {
+        self.type_.is_none() && self.since_ms.is_none() && self.until_ms.is_none() && self.cursor.is_none()
+    }
+}
+
 impl Recent {
     /// The newest events of a key, newest first.
     ///
@@ -101,17 +106,31 @@ impl Recent {
         let after = ask.cursor.as_deref().map(Cursor::from_str).transpose()?;
         let slots = self.slots_of_key(topic, ask)?;
         let key = LookupKey { kind: ask.kind.clone().unwrap_or_default(), key: ask.key.clone() };
-        let query = Query::Key(key, topic.settings.keep().per_key + 1);
         let deadline = Instant::now() + LOOKUP_TIMEOUT;
         let one_slot = slots.len() == 1;
         let sample = self.begin(ask.level, deadline).await?;
         let needs = self.needs(&slots, ask.min_position, sample.as_deref())?;
-        let views =
-            slots.iter().zip(needs).map(|(slot, need)| self.view(topic, slot, &query, need, deadline));
-        let views: Vec<View> = try_join_all(views).await?;
-        let mut found = Listing::of(topic, views);
-        found.keep(ask, after);
-        found.page(self, topic, ask.limit, one_slot, deadline).await
+        let whole = Query::all_of(key, topic.settings.keep().per_key);
+        let mut query = whole.clone();
+        if let Query::Key { count, .. } = &mut query
+            && ask.shows_the_newest()
+        {
+            // One more shows whether there is another page.
+            *count = (*count).min(ask.limit + 1);
+        }
+        loop {
+            let views = self.views(topic, &slots, &query, &needs, deadline).await?;
+            let mut found = Listing::of(topic, views);
+            found.keep(ask, after);
+            let partial = found.partial;
+            let page = found.page(self, topic, ask.limit, one_slot, deadline).await?;
+            if !partial || page.events.len() >= ask.limit || query == whole {
+                self.answered(page.from_log);
+                return Ok(page);
+            }
+            // Some are hidden: those behind them come up in their place.
+            query = whole.clone();
+        }
     }
 
     /// The first event with this id, and source if one is given.
@@ -126,26 +145,26 @@ impl Recent {
         let slots = self.slots(topic)?;
         let sample = self.begin(ask.level, deadline).await?;
         // Found in one partition is enough; that it is in none must be certain of all.
-        let quick = join_all(slots.iter().map(|slot| self.glance(topic, slot, &query))).await;
-        let quick = Listing::of(topic, quick.into_iter().flatten().collect());
+        let quick = self.find(topic, &slots, &digest).await;
         if let Some(event) = self.first(topic, quick, deadline).await? {
             return Ok(event);
         }
         let needs = self.needs(&slots, ask.min_position, sample.as_deref())?;
-        let views =
-            slots.iter().zip(needs).map(|(slot, need)| self.view(topic, slot, &query, need, deadline));
-        let views: Vec<View> = try_join_all(views).await?;
+        let views = self.views(topic, &slots, &query, &needs, deadline).await?;
         let all_hidden = |view: &View| {
             let partition = view.as_of.partition;
             view.below_floor.iter().any(|offset| self.control.hides_all(&topic.topic, partition, *offset))
         };
         let hidden = views.iter().any(all_hidden);
         let found = Listing::of(topic, views);
-        let (window_start_ms, hidden) = (found.window_start_ms, hidden || !found.hits.is_empty());
+        let (since_ms, filling) = (found.complete_since_ms, found.filling);
+        let hidden = hidden || !found.hits.is_empty();
         match self.first(topic, found, deadline).await? {
             Some(event) => Ok(event),
             None if hidden || self.control.erased(&topic.topic, &digest) => Err(erased()),
-            None => Err(not_in_window(window_start_ms)),
+            // It may be among what is not filled in yet.
+            None if filling => Err(self.behind()),
+            None => Err(not_in_window(since_ms)),
         }
     }
 
@@ -187,7 +206,7 @@ impl Recent {
             return Err(erased());
         }
         self.answered(from_log);
-        Ok(Event { topic: slot.topic, partition, offset, from_log, body })
+        Ok(Event { topic: slot.topic, partition, offset, from_log, body: Arc::new(body) })
     }
 
     /// Waits until the log may hold more than a page does; false if it did not until then.
@@ -264,6 +283,7 @@ impl Recent {
                         .await
                         .ok()
                         .and_then(Result::ok)
+                        .map(Arc::new)
                         .ok_or_else(|| self.behind())?
                 }
             };

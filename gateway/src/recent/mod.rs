@@ -5,6 +5,7 @@ mod answer;
 mod body;
 mod control;
 mod feed;
+mod fill;
 mod free;
 mod gap;
 mod invalidate;
@@ -12,6 +13,7 @@ mod listing;
 mod lookup;
 mod projector;
 mod record;
+mod shown;
 mod slot;
 mod status;
 mod view;
@@ -39,8 +41,10 @@ pub use status::{Lag, Standing};
 
 use control::{Control, Following};
 use feed::Feeds;
+use fill::Older;
 use gap::Gaps;
 use projector::Projector;
+use shown::Shown;
 use slot::Source;
 use status::Stands;
 
@@ -182,6 +186,7 @@ pub struct Recent {
     gaps: Arc<Gaps>,
     counts: Arc<Counts>,
     stands: Arc<Stands>,
+    shown: Arc<Shown>,
     control: Arc<Control>,
     _following: Arc<Following>,
     feeds: Arc<Feeds>,
@@ -223,6 +228,7 @@ impl Recent {
             control: Arc::clone(&control),
             counts: Arc::clone(&counts),
             stands: Arc::clone(&stands),
+            older: Older::new(&start.kafka, runtime),
             manual,
         };
         let (projector, ready) = Projector::start(start, source)?;
@@ -234,12 +240,20 @@ impl Recent {
             gaps: Arc::new(gaps),
             counts,
             stands,
+            shown: Arc::new(Shown::new()),
             control,
             _following: Arc::new(following),
             feeds,
             projector: Arc::new(projector),
         };
         Ok((recent, ready))
+    }
+
+    /// The same for lookups of one worker, which asks the store on its own runtime.
+    #[must_use]
+    pub fn on_this_runtime(&self) -> Recent {
+        let store = self.store.on_this_runtime().unwrap_or_else(|| Arc::clone(&self.store));
+        Recent { store, ..self.clone() }
     }
 
     /// Stops following the log and leaves the group; ends live tails. Lookups go on, from what is there and from Kafka.

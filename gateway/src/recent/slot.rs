@@ -2,6 +2,7 @@
 //! place: look where the store stands, and begin there again.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::error::KafkaError;
@@ -9,18 +10,21 @@ use rdkafka::message::BorrowedMessage;
 use tokio::sync::watch;
 
 use super::control::{Control, RecordError};
+use super::fill::{Older, fill};
 use super::free::free;
 use super::record::{Erasure, Logged};
 use super::status::Stands;
 use super::{Counts, unix_ms};
 use crate::kafka::consumer::{Bounds, Ends, Log, Sample, Tail};
 use crate::ports::{
-    Applied, Chunk, Floor, Generation, Keep, Query, RecentStore, Slot, StoreError, Watermark,
+    Applied, Beginning, Chunk, Floor, Generation, Keep, Query, RecentStore, Slot, StoreError, Watermark,
 };
 
 /// One chunk, at most.
 const RECORDS_MAX: usize = 256;
 const BYTES_MAX: usize = 1 << 20;
+/// A slot begins so many offsets before the log's end; what is older is filled in beside.
+const BEHIND_END: i64 = 4_096;
 const RETRY: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 /// While the store is away: lookups wait for what is in hand here.
@@ -34,6 +38,7 @@ pub(super) struct Source {
     pub(super) control: Arc<Control>,
     pub(super) counts: Arc<Counts>,
     pub(super) stands: Arc<Stands>,
+    pub(super) older: Older,
     /// The mock cluster: no lookup by time, so a cold slot begins where the log does.
     pub(super) manual: bool,
 }
@@ -53,7 +58,7 @@ pub(super) enum Restart {
     Erasure(#[from] RecordError),
 }
 
-/// Follows one partition until the task is aborted; tells when it has caught up with the log's end as it was
+/// Follows one partition until the task is aborted; tells when it has its whole window, up to the log's end as it was
 /// when it began.
 pub(super) async fn project(source: Arc<Source>, slot: Slot, keep: Keep, caught_up: watch::Sender<bool>) {
     let mut delay = RETRY;
@@ -79,6 +84,30 @@ async fn follow(
     caught_up: &watch::Sender<bool>,
 ) -> Result<std::convert::Infallible, Restart> {
     let (watermark, bounds) = stand(source, slot, keep).await?;
+    let filled = AtomicBool::new(false);
+    let filling = async {
+        fill(source, slot, keep, &watermark).await?;
+        filled.store(true, Ordering::Relaxed);
+        Ok(())
+    };
+    let following = async {
+        let caught_up = || {
+            filled.load(Ordering::Relaxed)
+                && caught_up.send_if_modified(|told| !std::mem::replace(told, true))
+        };
+        follow_end(source, slot, keep, (watermark, bounds), caught_up).await
+    };
+    let (never, ()) = tokio::try_join!(following, filling)?;
+    Ok(never)
+}
+
+async fn follow_end(
+    source: &Source,
+    slot: &Slot,
+    keep: Keep,
+    (watermark, bounds): (Watermark, Bounds),
+    caught_up: impl Fn() -> bool,
+) -> Result<std::convert::Infallible, Restart> {
     let mut follower = Follower {
         source,
         slot,
@@ -94,7 +123,7 @@ async fn follow(
     let tail = source.log.tail(slot, follower.next)?;
     loop {
         if follower.next >= bounds.end {
-            caught_up.send_if_modified(|told| !std::mem::replace(told, true));
+            caught_up();
         }
         follower.step(&tail).await?;
     }
@@ -109,23 +138,39 @@ async fn stand(source: &Source, slot: &Slot, keep: Keep) -> Result<(Watermark, B
     let bounds = *sample.bounds.get(slot).ok_or(Restart::Unknown)?;
     let seen = match reading.watermark {
         Some(watermark)
-            if watermark.next <= bounds.end && watermark.generation.is_of(sample.id(&slot.topic)) =>
+            if watermark.next <= bounds.end
+                && watermark.generation.is_of(sample.id(&slot.topic))
+                && watermark.extent == keep.extent() =>
         {
             return Ok((watermark, bounds));
         }
-        // Beyond the end, or of another topic of this name. What the slot holds is of no use.
+        // Beyond the end, of another topic of this name, or cut by another measure. What the slot holds is of no use.
         Some(watermark) => Some(watermark.generation),
         None => None,
     };
-    let at = window_start(&source.ends, source.manual, slot, keep, bounds).await?;
-    let floor = Floor { offset: at, time_ms: 0 };
-    let watermark = source.store.open(slot, seen, Generation::new(sample.id(&slot.topic)), floor).await?;
+    let begin = beginning(&source.ends, source.manual, slot, keep, bounds).await?;
+    let watermark = source.store.open(slot, seen, Generation::new(sample.id(&slot.topic)), begin).await?;
     Counts::add(&source.counts.opened, 1);
     if watermark.next > bounds.end { Err(Restart::Elsewhere) } else { Ok((watermark, bounds)) }
 }
 
+/// Where a slot begins: near the log's end, to be filled in down to the first record that can still be in the window.
+pub(super) async fn beginning(
+    ends: &Arc<Ends>,
+    manual: bool,
+    slot: &Slot,
+    keep: Keep,
+    bounds: Bounds,
+) -> Result<Beginning, Restart> {
+    let start = window_start(ends, manual, slot, keep, bounds).await?;
+    let offset = start.max(bounds.end - BEHIND_END);
+    // What is below may be of this very millisecond.
+    let time_ms = if offset > start { unix_ms() + 1 } else { 0 };
+    Ok(Beginning { floor: Floor { offset, time_ms }, start, extent: keep.extent() })
+}
+
 /// The first offset whose record can still be in the window.
-pub(super) async fn window_start(
+async fn window_start(
     ends: &Arc<Ends>,
     manual: bool,
     slot: &Slot,
@@ -192,7 +237,7 @@ impl Follower<'_> {
             // In the control log before the watermark passes it, so that no reader relies on it without knowing it.
             let (id, fact) = self.source.control.note_erasure(self.slot, &erasure);
             self.source.control.record(&id, fact).await?;
-            let query = Query::Key(erasure.key, self.keep.per_key + 1);
+            let query = Query::all_of(erasure.key, self.keep.per_key);
             free(&*self.source.store, self.slot, &query, erasure.offset).await?;
         }
         let shown = |event: &Logged| !self.source.control.hides(self.slot, event.at.offset, &event.body);
@@ -243,7 +288,7 @@ impl Follower<'_> {
                     self.source.stands.at(self.slot, self.next, self.told_ms);
                     return Ok(());
                 }
-                Ok(Applied::Gap(_) | Applied::Elsewhere) => return Err(Restart::Elsewhere),
+                Ok(Applied::Gap(_) | Applied::Elsewhere | Applied::Full) => return Err(Restart::Elsewhere),
                 // The chunk stays in hand: the log need not be read again when the store is back.
                 Err(error) => {
                     tracing::debug!(%error, partition = self.slot.partition, "the store did not take a chunk");

@@ -1,7 +1,7 @@
 //! Where every partition stands, for operators: what the store says, beside where its log ends.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -31,6 +31,8 @@ pub struct Standing {
     pub fresh_at: Option<String>,
     /// The lowest offset that is kept.
     pub floor: Option<i64>,
+    /// How many offsets below it are still to be filled in.
+    pub to_fill: Option<i64>,
     /// Nothing received since then is missing (RFC 3339); `None`: nothing at all within the window.
     pub complete_since: Option<String>,
 }
@@ -42,19 +44,39 @@ pub struct Lag {
     pub events: i64,
     /// The longest time since one of them was known to be at its end, in milliseconds.
     pub stale_ms: i64,
+    /// Offsets that are still to be filled in below their floors, all partitions together.
+    pub to_fill: i64,
 }
 
-/// Where the projectors of this gateway stand: the next offset, and when that was last known to be the end.
+/// Where the projectors of this gateway stand.
 #[derive(Debug, Default)]
-pub(super) struct Stands(Mutex<BTreeMap<Slot, (i64, i64)>>);
+pub(super) struct Stands(Mutex<BTreeMap<Slot, Stand>>);
+
+#[derive(Debug, Default)]
+struct Stand {
+    next: i64,
+    /// When that was last known to be the end.
+    fresh_ms: i64,
+    to_fill: i64,
+}
 
 impl Stands {
     pub(super) fn at(&self, slot: &Slot, next: i64, fresh_ms: i64) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(slot.clone(), (next, fresh_ms));
+        let mut stands = self.stands();
+        let stand = stands.entry(slot.clone()).or_default();
+        (stand.next, stand.fresh_ms) = (next, fresh_ms);
+    }
+
+    pub(super) fn filling(&self, slot: &Slot, to_fill: i64) {
+        self.stands().entry(slot.clone()).or_default().to_fill = to_fill;
     }
 
     pub(super) fn gone(&self, slot: &Slot) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(slot);
+        self.stands().remove(slot);
+    }
+
+    fn stands(&self) -> MutexGuard<'_, BTreeMap<Slot, Stand>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -82,6 +104,7 @@ impl Recent {
                 lag_events: next.zip(end).map(|(next, end)| (end - next).max(0)),
                 fresh_at: watermark.and_then(|watermark| time(watermark.fresh_ms)),
                 floor: watermark.map(|watermark| watermark.floor.offset),
+                to_fill: watermark.map(|watermark| watermark.to_fill()),
                 complete_since: watermark.and_then(|watermark| time(watermark.floor.time_ms)),
             }
         };
@@ -102,12 +125,13 @@ impl Recent {
         let (sample, now_ms) = (self.ends.latest(), unix_ms());
         let mut lags: BTreeMap<Arc<str>, Lag> =
             self.routes.values().map(|topic| (Arc::clone(&topic.topic), Lag::default())).collect();
-        for (slot, (next, fresh_ms)) in &*self.stands.0.lock().unwrap_or_else(PoisonError::into_inner) {
+        for (slot, stand) in &*self.stands.stands() {
             let (Some(lag), Some(bounds)) = (lags.get_mut(&slot.topic), sample.bounds.get(slot)) else {
                 continue;
             };
-            lag.events += (bounds.end - next).max(0);
-            lag.stale_ms = lag.stale_ms.max(now_ms - fresh_ms);
+            lag.events += (bounds.end - stand.next).max(0);
+            lag.stale_ms = lag.stale_ms.max(now_ms - stand.fresh_ms);
+            lag.to_fill += stand.to_fill;
         }
         lags
     }

@@ -4,15 +4,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all, try_join_all};
 
 use super::answer::AsOf;
 use super::body::Body;
 use super::gap::OFFSETS_MAX;
+use super::listing::Listing;
 use super::lookup::{MinPosition, not_in_window, position_unknown};
 use super::record::Logged;
+use super::shown::Identity;
 use super::{Counts, Recent, Topic, unix_ms};
-use crate::ports::{Chunk, Digest, Generation, Query, Reading, Ref, Slot, Watermark};
+use crate::ports::{Chunk, Digest, Find, Generation, Query, Reading, Ref, Slot, Watermark};
 use crate::problem::{Code, Problem};
 
 /// An answer without `min_position` may be this old.
@@ -54,12 +56,19 @@ pub(super) struct Hit {
     pub(super) partition: i32,
     generation: Generation,
     /// From the log, if that is where it was found.
-    body: Option<Body>,
+    body: Option<Arc<Body>>,
+}
+
+impl Hit {
+    fn identity(&self) -> Identity {
+        let Hit { at, partition, generation, .. } = *self;
+        Identity { generation, partition, offset: at.offset, id_digest: at.id_digest }
+    }
 }
 
 /// What one slot holds for a query.
 pub(super) struct View {
-    pub(super) generation: Generation,
+    pub(super) watermark: Watermark,
     /// Whether the log was read for it, and not the store alone.
     pub(super) from_log: bool,
     /// By falling offset; may still hold some that left the window.
@@ -67,6 +76,8 @@ pub(super) struct View {
     pub(super) as_of: AsOf,
     /// Nothing received since then is missing; 0 when nothing at all is.
     pub(super) complete_since_ms: i64,
+    /// Whether more are listed than were asked for.
+    pub(super) partial: bool,
     /// Offsets found that are no longer kept.
     pub(super) below_floor: Vec<i64>,
 }
@@ -82,6 +93,7 @@ impl View {
     ) -> Option<View> {
         let from_log = newer.is_some();
         let watermark = reading.watermark?;
+        let partial = reading.refs.len() < reading.listed;
         let hit =
             |at: Ref, body| Hit { at, partition: slot.partition, generation: watermark.generation, body };
         let mut hits: Vec<Hit> = newer
@@ -89,16 +101,21 @@ impl View {
             .flatten()
             .rev()
             .filter(|event| matches(query, event))
-            .map(|event| hit(event.at, Some(event.body)))
+            .map(|event| hit(event.at, Some(Arc::new(event.body))))
             .collect();
         hits.extend(reading.refs.into_iter().map(|at| hit(at, None)));
         let mut complete_since_ms = watermark.floor.time_ms;
-        let per_key = topic.settings.keep().per_key;
-        if matches!(query, Query::Key(..)) && hits.len() > per_key {
+        let per_key = topic.settings.keep().per_key.min(watermark.extent.per_key);
+        if partial {
+            hits.truncate(per_key);
+            complete_since_ms = complete_since_ms.max(reading.oldest.map_or(0, |oldest| oldest.time_ms));
+        } else if matches!(query, Query::Key { .. }) && hits.len() > per_key {
             hits.truncate(per_key);
             complete_since_ms = complete_since_ms.max(hits.last().map_or(0, |hit| hit.at.time_ms));
         }
         let mut below_floor = Vec::new();
+        // Of a freed record nothing is left to show.
+        hits.retain(|hit| !hit.at.is_freed());
         hits.retain(|hit| {
             let kept = hit.at.offset >= watermark.floor.offset;
             below_floor.extend((!kept).then_some(hit.at.offset));
@@ -106,21 +123,65 @@ impl View {
         });
         let as_of =
             AsOf { partition: slot.partition, offset: watermark.next - 1, time_ms: watermark.fresh_ms };
-        Some(View { generation: watermark.generation, from_log, hits, as_of, complete_since_ms, below_floor })
+        Some(View { watermark, from_log, hits, as_of, complete_since_ms, partial, below_floor })
     }
 }
 
 fn matches(query: &Query, event: &Logged) -> bool {
     match query {
         Query::Watermark => false,
-        Query::Key(key, _) => event.keys.contains(key),
+        Query::Key { key, .. } => event.keys.contains(key),
         Query::Id(digest) => event.ids.contains(digest),
     }
 }
 
 impl Recent {
+    /// What each slot holds, proven to reach as far as needed. Most need only be read, all at once.
+    pub(super) async fn views(
+        &self,
+        topic: &Topic,
+        slots: &[Slot],
+        query: &Query,
+        needs: &[Need],
+        deadline: Instant,
+    ) -> Result<Vec<View>, Problem> {
+        let views = self.glances(topic, slots, query).await;
+        let proven = views.into_iter().zip(slots).zip(needs).map(async |((view, slot), need)| match view {
+            Some(view) if need.is_met(&view.watermark) => Ok(view),
+            _ => self.view(topic, slot, query, *need, deadline).await,
+        });
+        try_join_all(proven).await
+    }
+
+    /// The event with this id, if the store finds it at first glance: in which slots it is, and then what these say of
+    /// it, and its body beside.
+    pub(super) async fn find(&self, topic: &Topic, slots: &[Slot], digest: &Digest) -> Listing {
+        let finds = self.store.find(slots, digest).await;
+        let places: Vec<Slot> = finds.iter().map(|find| find.slot.clone()).collect();
+        let hit = |find: &Find| Hit {
+            at: find.at,
+            partition: find.slot.partition,
+            generation: find.generation,
+            body: None,
+        };
+        let hits: Vec<Hit> = finds.iter().map(hit).collect();
+        let query = Query::Id(*digest);
+        // The bodies are kept: whoever asks for them next has them at once.
+        let (views, _) = join(self.glances(topic, &places, &query), self.bodies(topic, &hits)).await;
+        Listing::of(topic, views.into_iter().flatten().collect())
+    }
+
+    /// What each slot holds, however far that reaches: good for what was found, not for what was not.
+    async fn glances(&self, topic: &Topic, slots: &[Slot], query: &Query) -> Vec<Option<View>> {
+        let readings = self.store.read_each(slots, query).await;
+        let view = |(reading, slot): (Result<Reading, _>, &Slot)| {
+            View::new(topic, slot, query, self.of_this_topic(slot, reading.ok()?), None)
+        };
+        readings.into_iter().zip(slots).map(view).collect()
+    }
+
     /// What the slot holds, proven to reach as far as needed.
-    pub(super) async fn view(
+    async fn view(
         &self,
         topic: &Topic,
         slot: &Slot,
@@ -159,18 +220,15 @@ impl Recent {
         sample.bounds.get(slot).is_some_and(|bounds| bounds.end - watermark.next > OFFSETS_MAX)
     }
 
-    /// What the slot holds, however far that reaches: good for what was found, not for what was not.
-    pub(super) async fn glance(&self, topic: &Topic, slot: &Slot, query: &Query) -> Option<View> {
-        let reading = self.reading(slot, query).await?;
-        View::new(topic, slot, query, reading, None)
+    async fn reading(&self, slot: &Slot, query: &Query) -> Option<Reading> {
+        Some(self.of_this_topic(slot, self.store.read(slot, query).await.ok()?))
     }
 
     /// What the store answers, unless it is of another topic of the same name.
-    async fn reading(&self, slot: &Slot, query: &Query) -> Option<Reading> {
-        let mut reading = self.store.read(slot, query).await.ok()?;
+    fn of_this_topic(&self, slot: &Slot, reading: Reading) -> Reading {
         let sample = self.ends.latest();
-        reading.watermark = reading.watermark.filter(|it| it.generation.is_of(sample.id(&slot.topic)));
-        Some(reading)
+        let watermark = reading.watermark.filter(|it| it.generation.is_of(sample.id(&slot.topic)));
+        Reading { watermark, ..reading }
     }
 
     async fn close_gap(
@@ -182,6 +240,8 @@ impl Recent {
         deadline: Instant,
     ) -> Result<View, Problem> {
         let alone = self.gaps.gate(slot).await;
+        // What is read is put in front: then any number of those listed may be too many.
+        let query = &query.whole();
         let mut reading = self.reading(slot, query).await.ok_or_else(|| self.behind())?;
         let watermark = reading.watermark.ok_or_else(|| self.behind())?;
         if need.is_met(&watermark) {
@@ -203,7 +263,7 @@ impl Recent {
         events.retain(|event| !self.control.hides(slot, event.at.offset, &event.body));
         let entries = events.iter().cloned().filter_map(|event| event.entry(generation)).collect();
         let fresh_ms = (to >= bounds.end).then_some(sample.requested_ms);
-        let keep = topic.settings.keep();
+        let keep = topic.settings.keep().within(watermark.extent);
         let chunk = Chunk { generation, from: watermark.next, to, fresh_ms, floor: None, keep, entries };
         self.gaps.hand_on(slot, chunk, alone);
         let fresh_ms = watermark.fresh_ms.max(fresh_ms.unwrap_or(0));
@@ -211,14 +271,15 @@ impl Recent {
         View::new(topic, slot, query, reading, Some(events)).ok_or_else(|| self.behind())
     }
 
-    /// The bodies of the hits that the store has, in their order; one round trip per slot.
-    pub(super) async fn bodies(&self, topic: &Topic, hits: &[Hit]) -> Vec<Option<Body>> {
+    /// The bodies of the hits, in their order, as far as they are known or the store has them; one round trip per slot.
+    pub(super) async fn bodies(&self, topic: &Topic, hits: &[Hit]) -> Vec<Option<Arc<Body>>> {
         let mut by_slot: std::collections::BTreeMap<(i32, u64), Vec<usize>> =
             std::collections::BTreeMap::new();
-        for (i, hit) in hits.iter().enumerate().filter(|(_, hit)| hit.body.is_none()) {
+        let known = |hit: &Hit| hit.body.clone().or_else(|| self.shown.get(&hit.identity()));
+        let mut found: Vec<Option<Arc<Body>>> = hits.iter().map(known).collect();
+        for (i, hit) in hits.iter().enumerate().filter(|(i, _)| found[*i].is_none()) {
             by_slot.entry((hit.partition, hit.generation.0)).or_default().push(i);
         }
-        let mut found: Vec<Option<Body>> = hits.iter().map(|hit| hit.body.clone()).collect();
         let asked = by_slot.into_iter().map(|((partition, generation), places)| async move {
             let slot = Slot { topic: Arc::clone(&topic.topic), partition };
             let offsets: Vec<i64> = places.iter().filter_map(|i| Some(hits.get(*i)?.at.offset)).collect();
@@ -226,8 +287,11 @@ impl Recent {
         });
         for (places, bodies) in join_all(asked).await {
             for (place, bytes) in places.into_iter().zip(bodies) {
-                let read = |bytes| Body::decode(&bytes, hits[place].generation, &hits[place].at.id_digest);
-                found[place] = bytes.and_then(read);
+                let identity = hits[place].identity();
+                let read = |bytes| Body::decode(&bytes, identity.generation, &identity.id_digest);
+                let body = bytes.and_then(read).map(Arc::new);
+                body.iter().for_each(|body| self.shown.keep(identity, body));
+                found[place] = body;
             }
         }
         found

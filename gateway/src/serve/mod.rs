@@ -117,8 +117,7 @@ async fn serve(
         listen: listener.local_addr().map_err(ServeError::system("listen"))?,
         admin: admin_listener.local_addr().map_err(ServeError::system("admin"))?,
     };
-    let lookups = http::recent::router(recent.clone());
-    let edge = edges(&shared, &budget, &metrics, limits, lookups);
+    let edge = edges(&shared, &budget, &metrics, limits, recent.clone());
     let workers = Workers::start(config.worker_count(), limits, &stopped, edge);
     let workers = Arc::new(workers.map_err(ServeError::system("the workers cannot start"))?);
     let stopping = Arc::new(AtomicBool::new(false));
@@ -191,7 +190,7 @@ fn edges(
     budget: &Arc<Budget>,
     metrics: &Arc<Metrics>,
     limits: Limits,
-    lookups: axum::Router,
+    recent: Option<Recent>,
 ) -> impl Fn(Arc<AtomicUsize>) -> Rc<Edge> + Clone + Send + 'static {
     let (shared, budget, metrics) = (Arc::clone(shared), Arc::clone(budget), Arc::clone(metrics));
     move |running| {
@@ -201,7 +200,8 @@ fn edges(
             body_timeout: Duration::from_millis(limits.body_timeout_ms),
         };
         let (worker, metrics) = (Worker::new(Arc::clone(&shared), running), Arc::clone(&metrics));
-        Rc::new(Edge { worker, reader, lookups: lookups.clone(), metrics })
+        let lookups = http::recent::router(recent.as_ref().map(Recent::on_this_runtime));
+        Rc::new(Edge { worker, reader, lookups, metrics })
     }
 }
 
@@ -249,6 +249,7 @@ fn admin_router(
                         &topic,
                         lag.events,
                         Duration::from_millis(lag.stale_ms.unsigned_abs()),
+                        lag.to_fill,
                     );
                 }
             }

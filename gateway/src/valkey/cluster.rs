@@ -11,6 +11,7 @@ use fred::error::{Error, ErrorKind};
 use fred::interfaces::ClientLike;
 use fred::types::Value;
 use fred::types::config::Server;
+use futures_util::future::join_all;
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 
@@ -116,6 +117,15 @@ impl Cluster {
         })))
     }
 
+    /// The same cluster over connections of another runtime; it begins to look at once.
+    pub(super) fn on(&self, runtime: Handle) -> Cluster {
+        let (factory, seeds) = (self.0.factory.on(runtime.clone()), self.0.seeds.clone());
+        let (map, looked) = (ArcSwap::default(), Mutex::default());
+        let cluster = Cluster(Arc::new(Inner { factory, seeds, map, looked, runtime }));
+        cluster.refresh_soon();
+        cluster
+    }
+
     /// Sends the commands to the slot's owner in one go and in order, following redirections: they must all be
     /// safe to repeat. The replies in the same order; an error among them is that command's own.
     pub(super) async fn run(
@@ -157,6 +167,33 @@ impl Cluster {
             }
         }
         Err(StoreError::Away("too many redirections".to_owned()))
+    }
+
+    /// Sends each command to its slot's owner, all of one node in one go. `None` is what was not answered: by error, by
+    /// redirection, or because nobody is known to own the slot.
+    pub(super) async fn run_each(&self, commands: Vec<(u16, Command)>) -> Vec<Option<Value>> {
+        let mut replies: Vec<Option<Value>> = commands.iter().map(|_| None).collect();
+        let mut rounds: Vec<(Node, Vec<usize>, Vec<Command>)> = Vec::new();
+        let map = self.0.map.load();
+        for (place, (hash_slot, command)) in commands.into_iter().enumerate() {
+            let Some(node) = map.node(hash_slot) else { continue };
+            let known = rounds.iter().position(|(other, ..)| other.client.id() == node.client.id());
+            let known = known.unwrap_or_else(|| {
+                rounds.push((node.clone(), Vec::new(), Vec::new()));
+                rounds.len() - 1
+            });
+            let (_, places, of_node) = &mut rounds[known];
+            places.push(place);
+            of_node.push(command);
+        }
+        drop(map);
+        let sent = rounds.iter().map(async |(node, _, commands)| node.send(0, commands, false).await);
+        for ((_, places, _), answered) in rounds.iter().zip(join_all(sent).await) {
+            for (place, reply) in places.iter().zip(answered.into_iter().flatten()) {
+                replies[*place] = reply.ok();
+            }
+        }
+        replies
     }
 
     /// The node that owns a slot, as far as is known.

@@ -34,10 +34,7 @@ impl Ledgers {
         keep: Keep,
         now_ms: i64,
     ) -> Option<Floor> {
-        let ledger = self.0.entry(slot.clone()).or_default();
-        if ledger.generation != Some(generation) {
-            *ledger = Ledger { generation: Some(generation), ..Ledger::default() };
-        }
+        let ledger = self.of(slot, generation);
         let (to, time_ms, bytes) = written;
         ledger.written.push_back(Written { to, time_ms, bytes });
         ledger.bytes += bytes;
@@ -55,6 +52,27 @@ impl Ledgers {
             ledger.written.pop_front();
         }
         floor
+    }
+
+    /// Whether so many bytes more are within the budget.
+    pub(super) fn has_room(&mut self, slot: &Slot, generation: Generation, bytes: u64, keep: Keep) -> bool {
+        self.of(slot, generation).bytes + bytes <= keep.bytes_max
+    }
+
+    /// Notes what was filled in below all that is noted.
+    pub(super) fn note_older(&mut self, slot: &Slot, generation: Generation, written: (i64, i64, u64)) {
+        let (to, time_ms, bytes) = written;
+        let ledger = self.of(slot, generation);
+        ledger.written.push_front(Written { to, time_ms, bytes });
+        ledger.bytes += bytes;
+    }
+
+    fn of(&mut self, slot: &Slot, generation: Generation) -> &mut Ledger {
+        let ledger = self.0.entry(slot.clone()).or_default();
+        if ledger.generation != Some(generation) {
+            *ledger = Ledger { generation: Some(generation), ..Ledger::default() };
+        }
+        ledger
     }
 }
 

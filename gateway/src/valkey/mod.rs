@@ -2,6 +2,7 @@
 //! It keeps what it is told to keep; which records those are, and what an answer proves, is `recent`'s business.
 
 mod breaker;
+mod calls;
 mod cluster;
 mod hash;
 mod ledger;
@@ -97,6 +98,15 @@ impl Valkey {
             generations: Generations::default(),
             ledgers: Mutex::default(),
         })
+    }
+
+    /// The same store over connections of another runtime.
+    fn on(&self, runtime: Handle) -> Valkey {
+        Valkey {
+            cluster: self.cluster.on(runtime),
+            generations: Generations::default(),
+            ledgers: Mutex::default(),
+        }
     }
 
     /// The primaries that would rather evict entries than refuse new ones, `host:port`, and by which policy: an

@@ -12,7 +12,7 @@ pub(super) struct Names {
 
 impl Names {
     pub(super) fn of(slot: &Slot) -> Names {
-        Names { tag: format!("{{w1:{}:{}:{}}}", slot.topic.len(), slot.topic, slot.partition) }
+        Names { tag: format!("{{w2:{}:{}:{}}}", slot.topic.len(), slot.topic, slot.partition) }
     }
 
     /// Valkey's hash slot of all of these names.
@@ -20,7 +20,8 @@ impl Names {
         fred::util::redis_keyslot(self.tag.as_bytes())
     }
 
-    /// HASH: generation `g`, next offset `o`, fresh `f`, floor `b` and its time `bt`. Never expires.
+    /// HASH: generation `g`, next offset `o`, fresh `f`, floor `b` and its time `bt`, start `s`, extent `k`.
+    /// Never expires.
     pub(super) fn watermark(&self) -> Value {
         format!("{}:w", self.tag).into()
     }

@@ -48,6 +48,11 @@ impl Factory {
         Ok(Factory { login: settings.password.clone().map(login), tls, runtime })
     }
 
+    /// The same for another runtime.
+    pub(super) fn on(&self, runtime: Handle) -> Factory {
+        Factory { login: self.login.clone(), tls: self.tls.clone(), runtime }
+    }
+
     /// A client that connects, and reconnects, by itself.
     pub(super) fn connect(&self, server: Server) -> Result<Client, StoreError> {
         let config = Config {

@@ -33,8 +33,14 @@ impl Script {
     }
 }
 
+/// An argument.
+pub(super) fn text(value: impl ToString) -> Value {
+    Value::from(value.to_string())
+}
+
 pub(super) static OPEN: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/open.lua")));
 pub(super) static APPLY: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/apply.lua")));
+pub(super) static FILL: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/fill.lua")));
 pub(super) static READ: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/read.lua")));
 pub(super) static FREE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/free.lua")));
 pub(super) static FLOOR: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/floor.lua")));

@@ -2,28 +2,29 @@
 //! name them and read after them, in the same pipeline or a later one.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use fred::types::Value;
+use futures_util::future::join_all;
+use tokio::runtime::Handle;
 
 use super::Valkey;
+use super::calls::split;
 use super::cluster::away;
+use super::ledger::Ledgers;
 use super::names::Names;
 use super::node::{Advice, Command, advice};
 use super::reply::{array, outcome, refs, unexpected, watermark};
-use super::scripts::{APPLY, FLOOR, FREE, OPEN, READ};
+use super::scripts::{FLOOR, FREE, OPEN, READ, text};
 use crate::ports::{
-    Applied, Chunk, Entry, Floor, Generation, Keep, Later, Query, Reading, RecentStore, Slot, StoreError,
-    Watermark,
+    Applied, Beginning, Chunk, Digest, Entry, Find, Floor, Generation, Later, LaterAll, LaterEach, Query,
+    Reading, RecentStore, Ref, Slot, StoreError, Watermark,
 };
 
-/// The most records and keys of one `apply` call: at about 2 µs a key it stays under a millisecond.
-const RECORDS_PER_CALL_MAX: usize = 32;
-const KEYS_PER_CALL_MAX: usize = 256;
-/// Bodies and ids outlive the refs by this, so that whoever reads a ref in time finds its body.
-const OUTLIVE_MS: i64 = 60_000;
+/// Records freed in one round trip.
+const FREED_AT_ONCE: usize = 32;
 /// Offsets pass through Lua numbers, which are exact up to here (285 years at a million a second).
 const OFFSET_MAX: i64 = 1 << 53;
 const FREED_PER_COMMAND: usize = 256;
@@ -71,18 +72,21 @@ impl Valkey {
         slot: &Slot,
         seen: Option<Generation>,
         new: Generation,
-        floor: Floor,
+        begin: Beginning,
     ) -> Result<Watermark, StoreError> {
+        let Beginning { floor, start, extent } = begin;
         exact(floor.offset)?;
         let names = Names::of(slot);
         let reply = self
             .run_one(&names, |with_source| {
                 let seen = seen.map_or(String::new(), |seen| seen.to_string());
-                let args = vec![text(seen), text(new), text(floor.offset), text(floor.time_ms)];
+                let floor = [text(floor.offset), text(floor.time_ms)];
+                let args = [text(seen), text(new)].into_iter().chain(floor);
+                let args = args.chain([text(start), text(extent)]).collect();
                 OPEN.call(with_source, vec![names.watermark()], args)
             })
             .await?;
-        let opened = watermark(&array(reply)?)?;
+        let opened = watermark(&reply)?;
         self.generations.set(slot, opened.generation);
         Ok(opened)
     }
@@ -94,17 +98,12 @@ impl Valkey {
         let calls = split(chunk);
         let replies = self
             .run(&names, |with_source| {
-                calls.iter().flat_map(|call| call.commands(&names, chunk, now_ms, with_source)).collect()
+                calls.iter().flat_map(|call| call.apply(&names, chunk, now_ms, with_source)).collect()
             })
             .await?;
-        for reply in replies {
-            // A body's reply is the plain OK; a script's is an array.
-            if let Value::Array(reply) = reply {
-                match outcome(&reply)? {
-                    Applied::Done => {}
-                    refused => return Ok(refused),
-                }
-            }
+        match first_refusal(replies)? {
+            Applied::Done => {}
+            refused => return Ok(refused),
         }
         let floor = self.over_budget(slot, chunk, now_ms).or(chunk.floor);
         match floor {
@@ -113,12 +112,41 @@ impl Valkey {
         }
     }
 
+    async fn fill_chunk(&self, slot: &Slot, chunk: &Chunk) -> Result<Applied, StoreError> {
+        exact(chunk.to)?;
+        let (names, generation) = (Names::of(slot), chunk.generation);
+        let bytes = chunk.entries.iter().map(cost).sum();
+        if !self.ledgers().has_room(slot, generation, bytes, chunk.keep) {
+            let floor = Floor { offset: chunk.to, time_ms: 0 };
+            return Ok(match self.raise_floor(slot, &names, generation, floor).await? {
+                Applied::Done => Applied::Full,
+                refused => refused,
+            });
+        }
+        let now_ms = unix_ms();
+        let calls = split(chunk);
+        let replies = self
+            .run(&names, |with_source| {
+                let from_the_end = calls.iter().rev();
+                from_the_end.flat_map(|call| call.fill(&names, chunk, now_ms, with_source)).collect()
+            })
+            .await?;
+        let filled = first_refusal(replies)?;
+        if let (Applied::Done, Some(last)) = (filled, chunk.entries.last()) {
+            self.ledgers().note_older(slot, generation, (last.at.offset + 1, last.at.time_ms, bytes));
+        }
+        Ok(filled)
+    }
+
+    fn ledgers(&self) -> MutexGuard<'_, Ledgers> {
+        self.ledgers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn over_budget(&self, slot: &Slot, chunk: &Chunk, now_ms: i64) -> Option<Floor> {
         let last = chunk.entries.last()?;
         let bytes = chunk.entries.iter().map(cost).sum();
         let written = (last.at.offset + 1, last.at.time_ms, bytes);
-        let mut ledgers = self.ledgers.lock().unwrap_or_else(PoisonError::into_inner);
-        ledgers.note(slot, chunk.generation, written, chunk.keep, now_ms)
+        self.ledgers().note(slot, chunk.generation, written, chunk.keep, now_ms)
     }
 
     async fn raise_floor(
@@ -154,17 +182,18 @@ impl Valkey {
     async fn free_entries(
         &self,
         slot: &Slot,
-        generation: Generation,
+        watermark: &Watermark,
         entries: &[Entry],
     ) -> Result<Applied, StoreError> {
-        let names = Names::of(slot);
-        for some in entries.chunks(RECORDS_PER_CALL_MAX) {
+        let (names, generation) = (Names::of(slot), watermark.generation);
+        let most = watermark.extent.per_key + 1;
+        for some in entries.chunks(FREED_AT_ONCE) {
             let free = |with_source: bool, entry: &Entry| {
                 let mut keys = vec![names.watermark(), names.body(generation, entry.at.offset)];
                 keys.extend(entry.ids.iter().map(|id| names.id(generation, id)));
                 keys.extend(entry.keys.iter().map(|key| names.list(generation, key)));
                 let at = Value::Bytes(Bytes::copy_from_slice(&entry.at.to_bytes()));
-                FREE.call(with_source, keys, vec![text(generation), at])
+                FREE.call(with_source, keys, vec![text(generation), at, text(most)])
             };
             let make = |with_source| some.iter().map(|entry| free(with_source, entry)).collect();
             for reply in self.run(&names, make).await? {
@@ -187,6 +216,7 @@ impl Valkey {
         reading.ok_or_else(|| StoreError::Away("the slot changed its generation twice".to_owned()))
     }
 
+    /// `None`: the slot is in another life than `known`.
     async fn read_as(
         &self,
         slot: &Slot,
@@ -194,41 +224,56 @@ impl Valkey {
         query: &Query,
         known: Option<Generation>,
     ) -> Result<Option<Reading>, StoreError> {
-        let generation = known.unwrap_or(Generation(0));
-        let reply = self
-            .run_one(names, |with_source| {
-                let mut keys = vec![names.watermark()];
-                let mut args = vec![known.map_or(text(""), text)];
-                match query {
-                    Query::Watermark => args.push(text("none")),
-                    Query::Key(key, count) => {
-                        keys.push(names.list(generation, key));
-                        args.extend([text("list"), text(count)]);
-                    }
-                    Query::Id(digest) => {
-                        keys.push(names.id(generation, digest));
-                        args.push(text("id"));
-                    }
-                }
-                READ.call(with_source, keys, args)
-            })
-            .await?;
-        let mut reply = array(reply)?.into_iter();
-        let Some(fields) = reply.next() else {
-            return Ok(Some(Reading { watermark: None, refs: Vec::new(), listed: 0 }));
+        let reply = self.run_one(names, |with_source| read_command(names, query, known, with_source)).await?;
+        self.reading(slot, query, reply)
+    }
+
+    /// All slots at once; whatever does not come of it is asked for once more, by itself.
+    async fn read_all(&self, slots: &[Slot], query: &Query) -> Vec<Result<Reading, StoreError>> {
+        let command = |slot: &Slot| {
+            let names = Names::of(slot);
+            (names.hash_slot(), read_command(&names, query, self.generations.get(slot), false))
         };
-        let watermark = watermark(&array(fields)?)?;
+        let replies = self.cluster.run_each(slots.iter().map(command).collect()).await;
+        let read = slots.iter().zip(replies).map(async |(slot, reply)| {
+            match reply.map(|reply| self.reading(slot, query, reply)) {
+                Some(Ok(Some(reading))) => Ok(reading),
+                _ => self.read_slot(slot, query).await,
+            }
+        });
+        join_all(read).await
+    }
+
+    /// No script: what is found here is read again with its certificate, and a plain GET costs a third.
+    async fn find_id(&self, slots: &[Slot], digest: &Digest) -> Vec<Find> {
+        let known = slots.iter().filter_map(|slot| Some((slot, self.generations.get(slot)?)));
+        let known: Vec<(&Slot, Generation)> = known.collect();
+        let get = |(slot, generation): &(&Slot, Generation)| {
+            let names = Names::of(slot);
+            (names.hash_slot(), Command { name: "GET", args: vec![names.id(*generation, digest)] })
+        };
+        let replies = self.cluster.run_each(known.iter().map(get).collect()).await;
+        let find = |((slot, generation), reply): ((&Slot, Generation), Option<Value>)| {
+            let at = Ref::from_bytes(reply?.as_bytes()?)?;
+            Some(Find { slot: slot.clone(), generation, at })
+        };
+        known.into_iter().zip(replies).filter_map(find).collect()
+    }
+
+    fn reading(&self, slot: &Slot, query: &Query, reply: Value) -> Result<Option<Reading>, StoreError> {
+        let mut reply = array(reply)?.into_iter();
+        let Some(text) = reply.next() else { return Ok(Some(Reading::of(None))) };
+        let watermark = watermark(&text)?;
         self.generations.set(slot, watermark.generation);
-        match (reply.next(), reply.next()) {
-            (Some(listed), Some(found)) => {
-                let listed = listed.as_usize().ok_or_else(|| unexpected("no length"))?;
-                Ok(Some(Reading { watermark: Some(watermark), refs: refs(array(found)?)?, listed }))
-            }
-            _ if *query == Query::Watermark => {
-                Ok(Some(Reading { watermark: Some(watermark), refs: Vec::new(), listed: 0 }))
-            }
-            _ => Ok(None),
-        }
+        let (Some(listed), Some(found), Some(oldest)) = (reply.next(), reply.next(), reply.next()) else {
+            return Ok((*query == Query::Watermark).then(|| Reading::of(Some(watermark))));
+        };
+        Ok(Some(Reading {
+            watermark: Some(watermark),
+            refs: refs(&found)?,
+            listed: listed.as_usize().ok_or_else(|| unexpected("no length"))?,
+            oldest: refs(&oldest)?.pop(),
+        }))
     }
 
     async fn get_bodies(
@@ -251,32 +296,66 @@ impl Valkey {
     }
 }
 
+fn read_command(names: &Names, query: &Query, known: Option<Generation>, with_source: bool) -> Command {
+    let generation = known.unwrap_or(Generation(0));
+    let mut keys = vec![names.watermark()];
+    let mut args = vec![known.map_or(text(""), text)];
+    match query {
+        Query::Watermark => args.push(text("none")),
+        Query::Key { key, count, per_key } => {
+            keys.push(names.list(generation, key));
+            args.extend([text("list"), text(count), text(per_key)]);
+        }
+        Query::Id(digest) => {
+            keys.push(names.id(generation, digest));
+            args.push(text("id"));
+        }
+    }
+    READ.call(with_source, keys, args)
+}
+
 impl RecentStore for Valkey {
     fn open<'a>(
         &'a self,
         slot: &'a Slot,
         seen: Option<Generation>,
         new: Generation,
-        floor: Floor,
+        begin: Beginning,
     ) -> Later<'a, Watermark> {
-        Box::pin(self.open_slot(slot, seen, new, floor))
+        Box::pin(self.open_slot(slot, seen, new, begin))
     }
 
     fn apply<'a>(&'a self, slot: &'a Slot, chunk: &'a Chunk) -> Later<'a, Applied> {
         Box::pin(self.apply_chunk(slot, chunk))
     }
 
+    fn fill<'a>(&'a self, slot: &'a Slot, chunk: &'a Chunk) -> Later<'a, Applied> {
+        Box::pin(self.fill_chunk(slot, chunk))
+    }
+
     fn free<'a>(
         &'a self,
         slot: &'a Slot,
-        generation: Generation,
+        watermark: &'a Watermark,
         entries: &'a [Entry],
     ) -> Later<'a, Applied> {
-        Box::pin(self.free_entries(slot, generation, entries))
+        Box::pin(self.free_entries(slot, watermark, entries))
     }
 
     fn read<'a>(&'a self, slot: &'a Slot, query: &'a Query) -> Later<'a, Reading> {
         Box::pin(self.read_slot(slot, query))
+    }
+
+    fn read_each<'a>(&'a self, slots: &'a [Slot], query: &'a Query) -> LaterEach<'a, Reading> {
+        Box::pin(self.read_all(slots, query))
+    }
+
+    fn find<'a>(&'a self, slots: &'a [Slot], digest: &'a Digest) -> LaterAll<'a, Find> {
+        Box::pin(self.find_id(slots, digest))
+    }
+
+    fn on_this_runtime(&self) -> Option<Arc<dyn RecentStore>> {
+        Some(Arc::new(self.on(Handle::current())))
     }
 
     fn bodies<'a>(
@@ -289,76 +368,18 @@ impl RecentStore for Valkey {
     }
 }
 
-/// One `apply` call: a part of a chunk, and the bodies before it.
-struct Call<'a> {
-    entries: &'a [Entry],
-    from: i64,
-    to: i64,
-    last: bool,
-}
-
-impl Call<'_> {
-    fn commands(&self, names: &Names, chunk: &Chunk, now_ms: i64, with_source: bool) -> Vec<Command> {
-        let generation = chunk.generation;
-        let expiry = |entry: &Entry| expiry_ms(entry, chunk.keep, now_ms);
-        let mut commands = Vec::with_capacity(self.entries.len() + 1);
-        let (mut keys, mut refs) = (vec![names.watermark()], Vec::new());
-        let mut list = |key: Value, entry: &Entry, expiry: i64| {
-            keys.push(key);
-            refs.extend([Value::Bytes(Bytes::copy_from_slice(&entry.at.to_bytes())), text(expiry)]);
-        };
-        for entry in self.entries {
-            let body = names.body(generation, entry.at.offset);
-            let until = text(expiry(entry) + OUTLIVE_MS);
-            let args = vec![body, Value::Bytes(entry.body.clone()), text("PXAT"), until];
-            commands.push(Command { name: "SET", args });
-            for key in &entry.keys {
-                list(names.list(generation, key), entry, expiry(entry));
+/// What the first script that changed nothing says.
+fn first_refusal(replies: Vec<Value>) -> Result<Applied, StoreError> {
+    for reply in replies {
+        // A body's reply is the plain OK; a script's is an array.
+        if let Value::Array(reply) = reply {
+            match outcome(&reply)? {
+                Applied::Done => {}
+                refused => return Ok(refused),
             }
         }
-        for entry in self.entries {
-            for id in &entry.ids {
-                list(names.id(generation, id), entry, expiry(entry) + OUTLIVE_MS);
-            }
-        }
-        let lists: usize = self.entries.iter().map(|entry| entry.keys.len()).sum();
-        // Only the end of the chunk reaches what the fresh sample saw.
-        let fresh = chunk.fresh_ms.filter(|_| self.last).map_or(text(""), text);
-        // One ref more than a reader is ever given shows that older ones were cut.
-        let most = text(chunk.keep.per_key + 1);
-        let mut args = vec![text(generation), text(self.from), text(self.to), fresh, most, text(lists)];
-        args.extend(refs);
-        commands.push(APPLY.call(with_source, keys, args));
-        commands
     }
-}
-
-fn split(chunk: &Chunk) -> Vec<Call<'_>> {
-    let mut calls = Vec::new();
-    let (mut rest, mut from) = (&chunk.entries[..], chunk.from);
-    loop {
-        let mut keys = 0;
-        let fits = |entry: &&Entry| {
-            keys += entry.keys.len() + entry.ids.len();
-            keys <= KEYS_PER_CALL_MAX
-        };
-        let count = rest.iter().take(RECORDS_PER_CALL_MAX).take_while(fits).count().max(1).min(rest.len());
-        let (entries, left) = rest.split_at(count);
-        let to = match (left.is_empty(), entries.last()) {
-            (false, Some(last)) => last.at.offset + 1,
-            _ => chunk.to,
-        };
-        calls.push(Call { entries, from, to, last: left.is_empty() });
-        if left.is_empty() {
-            return calls;
-        }
-        (rest, from) = (left, to);
-    }
-}
-
-/// A record from the future is kept no longer than one from now.
-fn expiry_ms(entry: &Entry, keep: Keep, now_ms: i64) -> i64 {
-    entry.at.time_ms.clamp(0, now_ms).saturating_add(keep.window_ms).max(1)
+    Ok(Applied::Done)
 }
 
 /// About what an entry takes in Valkey: its body, and what names and refs cost.
@@ -368,10 +389,6 @@ fn cost(entry: &Entry) -> u64 {
 
 fn exact(offset: i64) -> Result<(), StoreError> {
     if (0..=OFFSET_MAX).contains(&offset) { Ok(()) } else { Err(unexpected("an offset beyond 2^53")) }
-}
-
-fn text(value: impl ToString) -> Value {
-    Value::from(value.to_string())
 }
 
 fn unix_ms() -> i64 {

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use weir::memory::Memory;
 use weir::ports::{
-    Applied, Chunk, Entry, Floor, Generation, Keep, LookupKey, Query, Reading, RecentStore, Slot,
+    Applied, Beginning, Chunk, Entry, Floor, Generation, Keep, LookupKey, Query, Reading, RecentStore, Slot,
+    Watermark,
 };
 use weir::valkey;
 use weir_tests::world::{fresh_name, shared_valkey};
 
-use super::{BOTTOM, GENERATION, KEEP, chunk, entry, now_ms, partition_key};
+use super::{BOTTOM, EXTENT, GENERATION, KEEP, chunk, entry, now_ms, partition_key};
 
 /// A slot nobody else uses.
 struct Case {
@@ -38,12 +39,27 @@ impl Case {
     }
 
     async fn listed(&self, key: &str) -> Vec<i64> {
-        let reading = self.read(Query::Key(partition_key(key), 100)).await;
+        let reading = self.read(Query::all_of(partition_key(key), 99)).await;
         reading.refs.iter().map(|at| at.offset).collect()
     }
 
+    async fn watermark(&self) -> Watermark {
+        self.read(Query::Watermark).await.watermark.unwrap()
+    }
+
     async fn next(&self) -> i64 {
-        self.read(Query::Watermark).await.watermark.unwrap().next
+        self.watermark().await.next
+    }
+
+    /// A stretch below the floor, which comes down to `from`.
+    async fn fill(&self, from: i64, to: i64, entries: Vec<Entry>) -> Applied {
+        let floor = Some(Floor { offset: from, time_ms: from + 1 });
+        self.store.fill(&self.slot, &Chunk { floor, ..chunk(from, to, entries) }).await.unwrap()
+    }
+
+    async fn free(&self, generation: Generation, entries: &[Entry]) -> Applied {
+        let watermark = Watermark { generation, ..self.watermark().await };
+        self.store.free(&self.slot, &watermark, entries).await.unwrap()
     }
 
     async fn bodies(&self, generation: Generation, offsets: &[i64]) -> Vec<Option<String>> {
@@ -56,7 +72,7 @@ impl Case {
 async fn a_slot_that_is_not_open_takes_nothing(store: &Arc<dyn RecentStore>) {
     let case = Case::new(store);
     assert_eq!(case.read(Query::Watermark).await.watermark, None);
-    assert_eq!(case.read(Query::Key(partition_key("k"), 9)).await.watermark, None);
+    assert_eq!(case.read(Query::all_of(partition_key("k"), 8)).await.watermark, None);
     assert_eq!(case.apply(chunk(0, 1, vec![entry(0, "k")])).await, Applied::Elsewhere);
     assert_eq!(case.listed("k").await, Vec::<i64>::new());
 }
@@ -64,13 +80,17 @@ async fn a_slot_that_is_not_open_takes_nothing(store: &Arc<dyn RecentStore>) {
 async fn a_life_is_only_replaced_by_who_saw_it(store: &Arc<dyn RecentStore>) {
     let case = Case::opened(store).await;
     case.apply(chunk(0, 1, vec![entry(0, "k")])).await;
-    let other = Floor { offset: 7, time_ms: 3 };
+    let floor = Floor { offset: 7, time_ms: 3 };
+    let other = Beginning { floor, start: 2, extent: EXTENT };
     let kept = store.open(&case.slot, None, Generation(2), other).await.unwrap();
     assert_eq!((kept.generation, kept.next), (GENERATION, 1));
     let kept = store.open(&case.slot, Some(Generation(1)), Generation(2), other).await.unwrap();
     assert_eq!(kept.generation, GENERATION);
     let new = store.open(&case.slot, Some(GENERATION), Generation(2), other).await.unwrap();
-    assert_eq!((new.generation, new.next, new.fresh_ms, new.floor), (Generation(2), 7, 0, other));
+    let expected =
+        Watermark { generation: Generation(2), next: 7, fresh_ms: 0, floor, start: 2, extent: EXTENT };
+    assert_eq!(new, expected);
+    assert_eq!(case.watermark().await, expected);
     assert_eq!(case.listed("k").await, Vec::<i64>::new(), "the old life's lists are unreachable");
     assert_eq!(case.apply(chunk(7, 8, vec![])).await, Applied::Elsewhere, "the old life's projector is out");
     assert_eq!(case.next().await, 7);
@@ -84,9 +104,17 @@ async fn lists_are_newest_first_and_capped_one_above(store: &Arc<dyn RecentStore
     // More than one script call holds, and keys between them.
     let entries = (3..103).map(|offset| entry(offset, if offset % 2 == 0 { "other" } else { "k" })).collect();
     assert_eq!(case.apply(chunk(3, 110, entries)).await, Applied::Done);
-    let reading = case.read(Query::Key(partition_key("k"), 3)).await;
-    assert_eq!(reading.refs.iter().map(|at| at.offset).collect::<Vec<_>>(), [101, 99, 97]);
-    assert_eq!((reading.listed, reading.watermark.unwrap().next), (KEEP.per_key + 1, 110));
+    // The oldest shown is the fourth, or the second if the caller shows but two.
+    for (per_key, oldest) in [(KEEP.per_key, 95), (9, 95), (2, 99)] {
+        let few = Query::Key { key: partition_key("k"), count: 3, per_key };
+        let reading = case.read(few.clone()).await;
+        assert_eq!(reading.refs.iter().map(|at| at.offset).collect::<Vec<_>>(), [101, 99, 97]);
+        assert_eq!((reading.listed, reading.watermark.unwrap().next), (KEEP.per_key + 1, 110));
+        assert_eq!(reading.oldest.map(|at| at.offset), Some(oldest));
+        let unread = Slot { topic: fresh_name("contract").into(), partition: 1 };
+        let each = store.read_each(&[unread, case.slot.clone()], &few).await;
+        assert_eq!(each, [Ok(Reading::of(None)), Ok(reading)]);
+    }
     assert_eq!(case.listed("other").await, [102, 100, 98, 96, 94]);
 }
 
@@ -116,6 +144,15 @@ async fn the_first_event_with_an_id_wins(store: &Arc<dyn RecentStore>) {
         let reading = case.read(Query::Id(digest)).await;
         assert_eq!(reading.refs.iter().map(|at| at.offset).collect::<Vec<_>>(), [0]);
     }
+    let slots = [Slot { partition: 1, ..case.slot.clone() }, case.slot.clone()];
+    let found = store.find(&slots, &entry(0, "k").ids[1]).await;
+    let at = entry(0, "k").at;
+    assert_eq!(found.len(), 1);
+    assert_eq!(
+        (&found[0].slot, found[0].generation, found[0].at.offset),
+        (&case.slot, GENERATION, at.offset)
+    );
+    assert_eq!(store.find(&slots, &[99; 16]).await, []);
     let absent = case.read(Query::Id([99; 16])).await;
     assert_eq!((absent.refs, absent.watermark.unwrap().next), (vec![], 2));
 }
@@ -135,9 +172,9 @@ async fn lookup_keys_have_lists_of_their_own(store: &Arc<dyn RecentStore>) {
     let keys = vec![partition_key("a:b"), named("a", "b"), named("order", "}{\0 ü")];
     case.apply(chunk(0, 1, vec![Entry { keys: keys.clone(), ..entry(0, "") }])).await;
     for key in keys {
-        assert_eq!(case.read(Query::Key(key, 9)).await.refs.len(), 1);
+        assert_eq!(case.read(Query::all_of(key, 8)).await.refs.len(), 1);
     }
-    assert_eq!(case.read(Query::Key(named("a:b", ""), 9)).await.refs, []);
+    assert_eq!(case.read(Query::all_of(named("a:b", ""), 8)).await.refs, []);
 }
 
 async fn what_left_the_window_is_not_listed(store: &Arc<dyn RecentStore>) {
@@ -174,17 +211,106 @@ async fn what_is_freed_is_in_no_list(store: &Arc<dyn RecentStore>) {
     let named = LookupKey { kind: "order".to_owned(), key: "o-1".to_owned() };
     let both = Entry { keys: vec![partition_key("k"), named.clone()], ..entry(0, "k") };
     case.apply(chunk(0, 2, vec![both.clone(), entry(1, "k")])).await;
-    let elsewhere = store.free(&case.slot, Generation(2), std::slice::from_ref(&both)).await.unwrap();
+    let elsewhere = case.free(Generation(2), std::slice::from_ref(&both)).await;
     assert_eq!((elsewhere, case.listed("k").await), (Applied::Elsewhere, vec![1, 0]));
     for _ in 0..2 {
-        let freed = store.free(&case.slot, GENERATION, std::slice::from_ref(&both)).await.unwrap();
+        let freed = case.free(GENERATION, std::slice::from_ref(&both)).await;
         assert_eq!((freed, case.listed("k").await), (Applied::Done, vec![1]));
     }
-    assert_eq!(case.read(Query::Key(named, 9)).await.refs, []);
+    assert_eq!(case.read(Query::all_of(named, 8)).await.refs, []);
     assert_eq!(case.read(Query::Id(both.ids[0])).await.refs, []);
     assert_eq!(case.bodies(GENERATION, &[0, 1]).await, [None, Some("body of 1".to_owned())]);
     assert_eq!(case.next().await, 2, "the watermark stands");
-    assert_eq!(store.free(&case.slot, GENERATION, &[]).await.unwrap(), Applied::Done);
+    assert_eq!(case.free(GENERATION, &[]).await, Applied::Done);
+}
+
+async fn a_list_that_was_cut_does_not_look_whole_when_some_of_it_is_freed(store: &Arc<dyn RecentStore>) {
+    let case = Case::opened(store).await;
+    case.apply(chunk(0, 7, (0..7).map(|offset| entry(offset, "k")).collect())).await;
+    let freed = entry(5, "k");
+    let at = case.read(Query::all_of(partition_key("k"), 8)).await.refs[1];
+    case.free(GENERATION, &[Entry { at, ..freed }]).await;
+    let reading = case.read(Query::all_of(partition_key("k"), 8)).await;
+    assert_eq!((reading.listed, reading.refs.len()), (KEEP.per_key + 1, KEEP.per_key + 1));
+    let shown: Vec<_> = reading.refs.iter().map(|at| (at.offset, at.is_freed())).collect();
+    assert_eq!(shown, [(6, false), (5, true), (4, false), (3, false), (2, false)]);
+    assert_eq!(reading.refs[1].time_ms, at.time_ms);
+}
+
+async fn begins_at_10(store: &Arc<dyn RecentStore>) -> Case {
+    let case = Case::new(store);
+    let begin = Beginning { floor: Floor { offset: 10, time_ms: 99 }, start: 2, extent: EXTENT };
+    store.open(&case.slot, None, GENERATION, begin).await.unwrap();
+    case
+}
+
+async fn what_is_filled_in_comes_behind_what_is_listed(store: &Arc<dyn RecentStore>) {
+    let case = begins_at_10(store).await;
+    case.apply(chunk(10, 12, vec![entry(10, "k"), entry(11, "other")])).await;
+    assert_eq!(case.fill(6, 10, vec![entry(6, "k"), entry(8, "k"), entry(9, "older")]).await, Applied::Done);
+    assert_eq!((case.listed("k").await, case.listed("older").await), (vec![10, 8, 6], vec![9]));
+    let watermark = case.watermark().await;
+    assert_eq!((watermark.floor, watermark.next), (Floor { offset: 6, time_ms: 7 }, 12));
+    assert_eq!(watermark.to_fill(), 4);
+    // Again, with a hole, and from an earlier life: nothing of it.
+    for (from, to) in [(6, 10), (2, 5), (2, 7), (0, 6)] {
+        assert_eq!(case.fill(from, to, vec![entry(from, "k")]).await, Applied::Elsewhere, "{from}..{to}");
+    }
+    let earlier = Chunk { generation: Generation(2), ..chunk(5, 6, vec![entry(5, "k")]) };
+    assert_eq!(store.fill(&case.slot, &earlier).await.unwrap(), Applied::Elsewhere);
+    assert_eq!(case.listed("k").await, [10, 8, 6]);
+    assert_eq!(case.watermark().await, watermark);
+    // What comes at the other end goes on.
+    case.apply(chunk(12, 13, vec![entry(12, "k")])).await;
+    assert_eq!(case.listed("k").await, [12, 10, 8, 6]);
+    // More than one script call holds, and more than a key lists.
+    let case = Case::new(store);
+    let begin = Beginning { floor: Floor { offset: 200, time_ms: 99 }, start: 0, extent: EXTENT };
+    store.open(&case.slot, None, GENERATION, begin).await.unwrap();
+    let filled = (0..200).map(|offset| entry(offset, if offset % 50 == 0 { "k" } else { "often" })).collect();
+    assert_eq!(case.fill(0, 200, filled).await, Applied::Done);
+    assert_eq!(case.listed("k").await, [150, 100, 50, 0]);
+    assert_eq!(case.listed("often").await, [199, 198, 197, 196, 195]);
+    assert_eq!(case.watermark().await.to_fill(), 0);
+    let oldest = case.bodies(GENERATION, &[0]).await;
+    assert_eq!(oldest, [Some("body of 0".to_owned())]);
+}
+
+async fn of_two_events_with_an_id_the_one_filled_in_wins(store: &Arc<dyn RecentStore>) {
+    let case = begins_at_10(store).await;
+    case.apply(chunk(10, 11, vec![entry(10, "k")])).await;
+    let again = |offset| Entry { ids: entry(10, "k").ids, ..entry(offset, "k") };
+    case.fill(7, 10, vec![again(7), again(9)]).await;
+    let found = case.read(Query::Id(entry(10, "k").ids[0])).await;
+    assert_eq!(found.refs.iter().map(|at| at.offset).collect::<Vec<_>>(), [7]);
+}
+
+async fn a_floor_that_rose_does_not_come_down_again(store: &Arc<dyn RecentStore>) {
+    let case = begins_at_10(store).await;
+    case.apply(chunk(10, 12, vec![entry(10, "k"), entry(11, "k")])).await;
+    assert_eq!(case.fill(8, 10, vec![entry(8, "k")]).await, Applied::Done);
+    let floor = Floor { offset: 10, time_ms: 100 };
+    case.apply(Chunk { floor: Some(floor), ..chunk(12, 12, vec![]) }).await;
+    assert_eq!((case.watermark().await.floor, case.watermark().await.to_fill()), (floor, 0));
+    // One that was on its way for long.
+    assert_eq!(case.fill(8, 10, vec![entry(8, "k")]).await, Applied::Elsewhere);
+    assert_eq!(case.watermark().await.floor, floor);
+}
+
+async fn nothing_is_filled_in_beyond_the_budget(store: &Arc<dyn RecentStore>) {
+    let case = begins_at_10(store).await;
+    let keep = Keep { bytes_max: 2_000, ..KEEP };
+    case.apply(Chunk { keep, ..chunk(10, 12, vec![entry(10, "k"), entry(11, "k")]) }).await;
+    let stretch = |from: i64, to| Chunk {
+        keep,
+        floor: Some(Floor { offset: from, time_ms: 7 }),
+        ..chunk(from, to, (from..to).map(|offset| entry(offset, "k")).collect())
+    };
+    assert_eq!(store.fill(&case.slot, &stretch(9, 10)).await.unwrap(), Applied::Done);
+    let floor = case.watermark().await.floor;
+    assert_eq!(store.fill(&case.slot, &stretch(3, 9)).await.unwrap(), Applied::Full);
+    assert_eq!((case.watermark().await.floor, case.watermark().await.to_fill()), (floor, 0));
+    assert_eq!(case.listed("k").await, [11, 10, 9]);
 }
 
 async fn keeps_its_promises(store: &Arc<dyn RecentStore>) {
@@ -199,6 +325,11 @@ async fn keeps_its_promises(store: &Arc<dyn RecentStore>) {
     what_left_the_window_is_not_listed(store).await;
     the_floor_rises_when_told_and_when_the_budget_is_full(store).await;
     what_is_freed_is_in_no_list(store).await;
+    a_list_that_was_cut_does_not_look_whole_when_some_of_it_is_freed(store).await;
+    what_is_filled_in_comes_behind_what_is_listed(store).await;
+    of_two_events_with_an_id_the_one_filled_in_wins(store).await;
+    a_floor_that_rose_does_not_come_down_again(store).await;
+    nothing_is_filled_in_beyond_the_budget(store).await;
 }
 
 #[tokio::test]

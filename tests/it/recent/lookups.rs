@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::client::DefaultClientContext;
@@ -25,28 +26,43 @@ use weir::recent::{
 use weir::valkey;
 use weir_tests::world::{Kafka, fresh_name, shared_kafka, shared_valkey, until};
 
-const PATIENCE: Duration = Duration::from_secs(30);
-const PARTITIONS: i32 = 3;
-const ROUTE: &str = "orders";
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PARTITIONS: i32 = 3;
+pub(super) const ROUTE: &str = "orders";
 
 /// A read model of one topic, and a way into its log.
-struct Model {
-    recent: Recent,
-    ready: watch::Receiver<bool>,
+pub(super) struct Model {
+    pub(super) recent: Recent,
+    pub(super) ready: watch::Receiver<bool>,
     producer: FutureProducer,
     topic: String,
 }
 
 impl Model {
     async fn start(kafka: &ClientConfig, topic: &str, store: Arc<dyn RecentStore>, mode: Mode) -> Model {
-        let settings = Settings { per_key: 8, ..Settings::default() };
+        Model::begin(kafka, topic, store, mode, 8).until_ready().await
+    }
+
+    /// The same without waiting.
+    pub(super) fn begin(
+        kafka: &ClientConfig,
+        topic: &str,
+        store: Arc<dyn RecentStore>,
+        mode: Mode,
+        per_key: usize,
+    ) -> Model {
+        let settings = Settings { per_key, ..Settings::default() };
         let topics = vec![Topic { route: ROUTE.into(), topic: topic.into(), settings }];
         let runtime = Handle::current();
         let start = Start { topics, store, kafka: kafka.clone(), mode, runtime };
-        let (recent, mut ready) = Recent::start(start).unwrap();
-        tokio::time::timeout(PATIENCE, ready.wait_for(|ready| *ready)).await.unwrap().unwrap();
+        let (recent, ready) = Recent::start(start).unwrap();
         let producer = kafka.clone().set("linger.ms", "0").create().unwrap();
         Model { recent, ready, producer, topic: topic.to_owned() }
+    }
+
+    pub(super) async fn until_ready(mut self) -> Model {
+        tokio::time::timeout(PATIENCE, self.ready.wait_for(|ready| *ready)).await.unwrap().unwrap();
+        self
     }
 
     /// On real services, alone with a topic of its own.
@@ -63,7 +79,12 @@ impl Model {
         self.produce_to(murmur2_partition(event.key.as_bytes(), PARTITIONS), event).await
     }
 
-    async fn produce_to(&self, partition: i32, event: &Produced<'_>) -> MinPosition {
+    /// All at once, in this order.
+    pub(super) async fn produce_all(&self, partition: i32, events: Vec<Produced<'_>>) {
+        join_all(events.iter().map(|event| self.produce_to(partition, event))).await;
+    }
+
+    pub(super) async fn produce_to(&self, partition: i32, event: &Produced<'_>) -> MinPosition {
         let lookup_keys = format!(r#"[["order","{}"]]"#, event.order);
         let text = |key, value| Header { key, value: Some(value) };
         let mut headers = OwnedHeaders::new()
@@ -111,14 +132,14 @@ pub(super) async fn control_topic(kafka: &Kafka) {
     Admin::new(&settings, PATIENCE).unwrap().create(&wanted).await.unwrap();
 }
 
-async fn valkey_store() -> Arc<dyn RecentStore> {
+pub(super) async fn valkey_store() -> Arc<dyn RecentStore> {
     let nodes = shared_valkey().await.addresses();
     let settings = valkey::Settings { nodes, ..valkey::Settings::default() };
     Arc::new(valkey::Valkey::connect(&settings, Handle::current()).unwrap())
 }
 
 #[derive(Clone, Copy)]
-struct Produced<'a> {
+pub(super) struct Produced<'a> {
     id: &'a str,
     key: &'a str,
     order: &'a str,
@@ -127,21 +148,21 @@ struct Produced<'a> {
 }
 
 impl<'a> Produced<'a> {
-    fn new(id: &'a str, key: &'a str) -> Self {
+    pub(super) fn new(id: &'a str, key: &'a str) -> Self {
         Produced { id, key, order: "none", type_: Some("order.created"), data: r#"{"n": 1.50}"# }
     }
 }
 
-fn key(key: &str) -> ByKey {
+pub(super) fn key(key: &str) -> ByKey {
     ByKey { key: key.to_owned(), limit: 20, ..ByKey::default() }
 }
 
-fn id(id: &str, source: Option<&str>, min_position: Option<MinPosition>) -> ById {
+pub(super) fn id(id: &str, source: Option<&str>, min_position: Option<MinPosition>) -> ById {
     let source = source.map(str::to_owned);
     ById { id: id.to_owned(), source, min_position, level: Level::Bounded }
 }
 
-fn ids(events: &[Event]) -> Vec<&str> {
+pub(super) fn ids(events: &[Event]) -> Vec<&str> {
     events.iter().map(Event::id).collect()
 }
 
@@ -322,7 +343,7 @@ async fn a_lost_slot_is_built_anew_and_a_lost_body_read_from_the_log() {
     let ask = ByKey { min_position: Some(place), ..key("lost") };
     assert_eq!(ids(&model.by_key(ask.clone()).await.unwrap().events), ["l-1"]);
 
-    let tag = format!("{{w1:{}:{}:{}}}", model.topic.len(), model.topic, place.partition);
+    let tag = format!("{{w2:{}:{}:{}}}", model.topic.len(), model.topic, place.partition);
     let node = shared_valkey().await.primary_of(&tag).await.unwrap();
     let generation = node.call(&["HGET", &format!("{tag}:w"), "g"]).await.unwrap().text();
     let body = format!("{tag}:b:{generation}:{}", place.offset);

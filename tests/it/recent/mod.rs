@@ -1,6 +1,7 @@
 //! Recent-event lookups: the store's contract on both adapters, the scripts word for word, and whole lookups
 //! against a real log.
 
+mod anew;
 mod chaos;
 mod contract;
 mod erased;
@@ -13,11 +14,12 @@ mod tail;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use weir::ports::{Chunk, Entry, Floor, Generation, Keep, LookupKey, Ref};
+use weir::ports::{Beginning, Chunk, Entry, Extent, Floor, Generation, Keep, LookupKey, Ref};
 
 const GENERATION: Generation = Generation(0xfeed);
 const KEEP: Keep = Keep { window_ms: 3_600_000, per_key: 4, bytes_max: 1 << 30 };
-const BOTTOM: Floor = Floor { offset: 0, time_ms: 0 };
+const EXTENT: Extent = Extent { window_ms: KEEP.window_ms, per_key: KEEP.per_key };
+const BOTTOM: Beginning = Beginning { floor: Floor { offset: 0, time_ms: 0 }, start: 0, extent: EXTENT };
 
 fn now_ms() -> i64 {
     i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()

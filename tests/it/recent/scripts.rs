@@ -5,6 +5,7 @@ use weir_tests::world::{Node, Reply, Resp, fresh_name, shared_valkey};
 const OPEN: &str = include_str!("../../../gateway/src/valkey/scripts/open.lua");
 const APPLY: &str = include_str!("../../../gateway/src/valkey/scripts/apply.lua");
 const READ: &str = include_str!("../../../gateway/src/valkey/scripts/read.lua");
+const FILL: &str = include_str!("../../../gateway/src/valkey/scripts/fill.lua");
 const FREE: &str = include_str!("../../../gateway/src/valkey/scripts/free.lua");
 const FLOOR: &str = include_str!("../../../gateway/src/valkey/scripts/floor.lua");
 
@@ -49,15 +50,17 @@ fn texts(reply: &Reply) -> Vec<String> {
 #[tokio::test]
 async fn open_answers_what_is_in_force() {
     let mut slot = Tagged::new().await;
-    let opened = slot.run(OPEN, &["w"], &[b"", b"aa", b"5", b"0"]).await;
-    assert_eq!(texts(&opened), ["aa", "5", "0", "5", "0"]);
-    assert_eq!(texts(&slot.run(OPEN, &["w"], &[b"", b"bb", b"9", b"1"]).await), texts(&opened));
-    assert_eq!(texts(&slot.run(OPEN, &["w"], &[b"cc", b"bb", b"9", b"1"]).await), texts(&opened));
-    let replaced = slot.run(OPEN, &["w"], &[b"aa", b"bb", b"9", b"1"]).await;
-    assert_eq!(texts(&replaced), ["bb", "9", "0", "9", "1"]);
+    let opened = slot.run(OPEN, &["w"], &[b"", b"aa", b"5", b"0", b"5", b"9/9"]).await;
+    assert_eq!(opened.text(), "aa 5 0 5 0 5 9/9");
+    for seen in [&b""[..], b"cc"] {
+        assert_eq!(slot.run(OPEN, &["w"], &[seen, b"bb", b"9", b"1", b"9", b"9/9"]).await, opened);
+    }
+    let replaced = slot.run(OPEN, &["w"], &[b"aa", b"bb", b"9", b"1", b"9", b"9/9"]).await;
+    assert_eq!(replaced.text(), "bb 9 0 9 1 9 9/9");
     slot.call("DEL", "w", &[]).await;
     // Lost since it was seen: opened, whatever life was seen.
-    assert_eq!(texts(&slot.run(OPEN, &["w"], &[b"zz", b"dd", b"1", b"0"]).await)[0], "dd");
+    let lost = slot.run(OPEN, &["w"], &[b"zz", b"dd", b"1", b"0", b"1", b"9/9"]).await;
+    assert_eq!(lost.text(), "dd 1 0 1 0 1 9/9");
     assert_eq!(slot.call("PTTL", "w", &[]).await, Reply::Integer(-1), "a watermark never expires");
 }
 
@@ -67,9 +70,9 @@ async fn apply_says_why_it_changed_nothing() {
     let ref7 = reference(7);
     let args: [&[u8]; 8] = [b"aa", b"7", b"8", b"100", b"5", b"1", &ref7, b"99999999999999"];
     assert_eq!(texts(&slot.run(APPLY, &["w", "l"], &args).await), ["NOGEN"]);
-    slot.run(OPEN, &["w"], &[b"", b"bb", b"5", b"0"]).await;
+    slot.run(OPEN, &["w"], &[b"", b"bb", b"5", b"0", b"5", b"9/9"]).await;
     assert_eq!(texts(&slot.run(APPLY, &["w", "l"], &args).await), ["GEN", "bb"]);
-    slot.run(OPEN, &["w"], &[b"bb", b"aa", b"5", b"0"]).await;
+    slot.run(OPEN, &["w"], &[b"bb", b"aa", b"5", b"0", b"5", b"9/9"]).await;
     assert_eq!(texts(&slot.run(APPLY, &["w", "l"], &args).await), ["GAP", "5"]);
     assert_eq!(slot.call("EXISTS", "l", &[]).await, Reply::Integer(0));
     assert_eq!(texts(&slot.call("HMGET", "w", &["o", "f"]).await), ["5", "0"]);
@@ -78,7 +81,7 @@ async fn apply_says_why_it_changed_nothing() {
 #[tokio::test]
 async fn apply_lists_skips_trims_and_expires() {
     let mut slot = Tagged::new().await;
-    slot.run(OPEN, &["w"], &[b"", b"aa", b"0", b"0"]).await;
+    slot.run(OPEN, &["w"], &[b"", b"aa", b"0", b"0", b"0", b"9/9"]).await;
     let refs: Vec<Vec<u8>> = (0..4).map(reference).collect();
     let early: &[u8] = b"88888888888888";
     let late: &[u8] = b"99999999999999";
@@ -105,7 +108,7 @@ async fn apply_lists_skips_trims_and_expires() {
 #[tokio::test]
 async fn apply_keeps_large_offsets_exactly() {
     let mut slot = Tagged::new().await;
-    slot.run(OPEN, &["w"], &[b"", b"aa", b"9007199254740990", b"0"]).await;
+    slot.run(OPEN, &["w"], &[b"", b"aa", b"9007199254740990", b"0", b"9007199254740990", b"9/9"]).await;
     let args: [&[u8]; 6] = [b"aa", b"9007199254740990", b"9007199254740991", b"", b"3", b"0"];
     assert_eq!(texts(&slot.run(APPLY, &["w"], &args).await), ["OK"]);
     assert_eq!(slot.call("HGET", "w", &["o"]).await.text(), "9007199254740991");
@@ -115,25 +118,50 @@ async fn apply_keeps_large_offsets_exactly() {
 async fn read_answers_with_the_watermark_of_the_same_moment() {
     let mut slot = Tagged::new().await;
     assert_eq!(slot.run(READ, &["w"], &[b"", b"none"]).await, Reply::List(vec![]));
-    slot.run(OPEN, &["w"], &[b"", b"aa", b"0", b"0"]).await;
+    slot.run(OPEN, &["w"], &[b"", b"aa", b"0", b"0", b"0", b"9/9"]).await;
     let ref0 = reference(0);
     let expiry: &[u8] = b"99999999999999";
     let args: [&[u8]; 10] = [b"aa", b"0", b"1", b"100", b"3", b"1", &ref0, expiry, &ref0, expiry];
     slot.run(APPLY, &["w", "l", "i"], &args).await;
-    let watermark = ["aa", "1", "100", "0", "0"];
+    let watermark = Reply::Bytes(b"aa 1 100 0 0 0 9/9".to_vec());
+    let found = |refs: &[u8], oldest: &[u8]| {
+        let length = i64::try_from(refs.len() / 40).unwrap();
+        let [refs, oldest] = [refs, oldest].map(|bytes| Reply::Bytes(bytes.to_vec()));
+        Reply::List(vec![watermark.clone(), Reply::Integer(length), refs, oldest])
+    };
 
-    let known = slot.run(READ, &["w", "l"], &[b"aa", b"list", b"9"]).await;
-    let [certificate, length, refs] = known.items() else { panic!("{known:?}") };
-    assert_eq!(texts(certificate), watermark);
-    assert_eq!((length, refs.items()), (&Reply::Integer(1), &[Reply::Bytes(ref0.clone())][..]));
-    let by_id = slot.run(READ, &["w", "i"], &[b"aa", b"id"]).await;
-    assert_eq!(by_id.items()[2].items(), [Reply::Bytes(ref0)]);
-    let absent = slot.run(READ, &["w", "i2"], &[b"aa", b"id"]).await;
-    assert_eq!((&absent.items()[1], absent.items()[2].items()), (&Reply::Integer(0), &[][..]));
+    assert_eq!(slot.run(READ, &["w", "l"], &[b"aa", b"list", b"9", b"9"]).await, found(&ref0, b""));
+    assert_eq!(slot.run(READ, &["w", "i"], &[b"aa", b"id"]).await, found(&ref0, b""));
+    assert_eq!(slot.run(READ, &["w", "l2"], &[b"aa", b"list", b"9", b"9"]).await, found(b"", b""));
+    assert_eq!(slot.run(READ, &["w", "i2"], &[b"aa", b"id"]).await, found(b"", b""));
     for named in [&b"bb"[..], b""] {
-        let other = slot.run(READ, &["w", "l"], &[named, b"list", b"9"]).await;
-        assert_eq!(other.items().len(), 1, "only the watermark, which tells the right life");
-        assert_eq!(texts(&other.items()[0]), watermark);
+        let other = slot.run(READ, &["w", "l"], &[named, b"list", b"9", b"9"]).await;
+        assert_eq!(
+            other.items(),
+            std::slice::from_ref(&watermark),
+            "only the watermark, which tells the life"
+        );
+    }
+}
+
+#[tokio::test]
+async fn read_tells_since_when_a_list_that_was_cut_is_whole() {
+    let mut slot = Tagged::new().await;
+    slot.run(OPEN, &["w"], &[b"", b"aa", b"0", b"0", b"0", b"9/2"]).await;
+    let refs: Vec<Vec<u8>> = (0..4).map(reference).collect();
+    let expiry: &[u8] = b"99999999999999";
+    let mut args: Vec<&[u8]> = vec![b"aa", b"0", b"4", b"", b"3", b"4"];
+    args.extend(refs.iter().flat_map(|at| [at.as_slice(), expiry]));
+    slot.run(APPLY, &["w", "l", "l", "l", "l"], &args).await;
+    // By the smaller of two measures: the life's, and the caller's.
+    for (shown, wanted, newest, oldest) in
+        [("9", "9", &[3, 2, 1][..], 2), ("9", "1", &[3], 2), ("1", "2", &[3, 2], 3)]
+    {
+        let reply = slot.run(READ, &["w", "l"], &[b"aa", b"list", wanted.as_bytes(), shown.as_bytes()]).await;
+        let newest: Vec<u8> = newest.iter().flat_map(|offset: &usize| refs[*offset].clone()).collect();
+        let [_, length, found, cut] = reply.items() else { panic!("{reply:?}") };
+        assert_eq!((length, found), (&Reply::Integer(3), &Reply::Bytes(newest)));
+        assert_eq!(cut, &Reply::Bytes(refs[oldest].clone()));
     }
 }
 
@@ -142,31 +170,90 @@ async fn free_takes_one_record_out_of_everything() {
     let mut slot = Tagged::new().await;
     let (ref0, ref1) = (reference(0), reference(1));
     let keys = ["w", "b", "i", "i2", "l", "l2"];
-    assert_eq!(texts(&slot.run(FREE, &keys, &[b"aa", &ref0]).await), ["NOGEN"]);
-    slot.run(OPEN, &["w"], &[b"", b"aa", b"0", b"0"]).await;
-    assert_eq!(texts(&slot.run(FREE, &keys, &[b"bb", &ref0]).await), ["GEN", "aa"]);
+    assert_eq!(texts(&slot.run(FREE, &keys, &[b"aa", &ref0, b"9"]).await), ["NOGEN"]);
+    slot.run(OPEN, &["w"], &[b"", b"aa", b"0", b"0", b"0", b"9/9"]).await;
+    assert_eq!(texts(&slot.run(FREE, &keys, &[b"bb", &ref0, b"9"]).await), ["GEN", "aa"]);
     let expiry: &[u8] = b"99999999999999";
     let mut args: Vec<&[u8]> = vec![b"aa", b"0", b"2", b"", b"9", b"3"];
     args.extend([&ref0, expiry, &ref0, expiry, &ref1, expiry, &ref0, expiry, &ref1, expiry]);
     slot.run(APPLY, &["w", "l", "l2", "l", "i", "i2"], &args).await;
     slot.call("SET", "b", &["the body"]).await;
-    assert_eq!(texts(&slot.run(FREE, &keys, &[b"aa", &ref0]).await), ["OK"]);
+    assert_eq!(texts(&slot.run(FREE, &keys, &[b"aa", &ref0, b"9"]).await), ["OK"]);
     assert_eq!(slot.call("LRANGE", "l", &["0", "-1"]).await.items(), [Reply::Bytes(ref1.clone())]);
     for gone in ["b", "i", "l2"] {
         assert_eq!(slot.call("EXISTS", gone, &[]).await, Reply::Integer(0), "{gone}");
     }
     assert_eq!(slot.call("GET", "i2", &[]).await, Reply::Bytes(ref1), "another record has this id");
     assert_eq!(slot.call("HGET", "w", &["o"]).await.text(), "2", "the watermark stands");
-    assert_eq!(texts(&slot.run(FREE, &keys, &[b"aa", &ref0]).await), ["OK"], "safe to repeat");
+    assert_eq!(texts(&slot.run(FREE, &keys, &[b"aa", &ref0, b"9"]).await), ["OK"], "safe to repeat");
 }
 
 #[tokio::test]
 async fn floor_only_rises() {
     let mut slot = Tagged::new().await;
     assert_eq!(texts(&slot.run(FLOOR, &["w"], &[b"aa", b"5", b"50"]).await), ["NOGEN"]);
-    slot.run(OPEN, &["w"], &[b"", b"aa", b"0", b"0"]).await;
+    slot.run(OPEN, &["w"], &[b"", b"aa", b"0", b"0", b"0", b"9/9"]).await;
     assert_eq!(texts(&slot.run(FLOOR, &["w"], &[b"bb", b"5", b"50"]).await), ["GEN", "aa"]);
     assert_eq!(texts(&slot.run(FLOOR, &["w"], &[b"aa", b"5", b"50"]).await), ["OK", "0"]);
     assert_eq!(texts(&slot.run(FLOOR, &["w"], &[b"aa", b"4", b"90"]).await), ["OK", "5"]);
-    assert_eq!(texts(&slot.call("HMGET", "w", &["b", "bt"]).await), ["5", "50"]);
+    assert_eq!(texts(&slot.call("HMGET", "w", &["b", "bt", "s"]).await), ["5", "50", "5"]);
+}
+
+#[tokio::test]
+async fn free_leaves_a_mark_in_a_list_that_may_have_been_cut() {
+    let mut slot = Tagged::new().await;
+    slot.run(OPEN, &["w"], &[b"", b"aa", b"0", b"0", b"0", b"9/9"]).await;
+    let (ref0, ref1) = (reference(0), reference(1));
+    let expiry: &[u8] = b"99999999999999";
+    let args: [&[u8]; 10] = [b"aa", b"0", b"2", b"", b"2", b"2", &ref0, expiry, &ref1, expiry];
+    slot.run(APPLY, &["w", "l", "l"], &args).await;
+    assert_eq!(texts(&slot.run(FREE, &["w", "b", "i", "i2", "l"], &[b"aa", &ref0, b"2"]).await), ["OK"]);
+    let mut mark = ref0[..16].to_vec();
+    mark.resize(40, 0);
+    let expected = [Reply::Bytes(ref1), Reply::Bytes(mark)];
+    assert_eq!(slot.call("LRANGE", "l", &["0", "-1"]).await.items(), expected);
+}
+
+#[tokio::test]
+async fn fill_says_why_it_changed_nothing() {
+    let mut slot = Tagged::new().await;
+    let ref4 = reference(4);
+    let fill = |from: &'static [u8], to: &'static [u8]| -> [&[u8]; 8] {
+        [b"aa", from, to, b"50", b"5", b"1", &ref4, b"99999999999999"]
+    };
+    assert_eq!(texts(&slot.run(FILL, &["w", "l"], &fill(b"4", b"5")).await), ["NOGEN"]);
+    slot.run(OPEN, &["w"], &[b"", b"bb", b"5", b"60", b"2", b"9/9"]).await;
+    assert_eq!(texts(&slot.run(FILL, &["w", "l"], &fill(b"4", b"5")).await), ["GEN", "bb"]);
+    slot.run(OPEN, &["w"], &[b"bb", b"aa", b"5", b"60", b"2", b"9/9"]).await;
+    for (from, to) in [(&b"3"[..], &b"4"[..]), (b"4", b"6"), (b"1", b"5")] {
+        assert_eq!(texts(&slot.run(FILL, &["w", "l"], &fill(from, to)).await), ["FLOOR", "5"]);
+    }
+    assert_eq!(slot.call("EXISTS", "l", &[]).await, Reply::Integer(0));
+    assert_eq!(texts(&slot.run(FILL, &["w", "l"], &fill(b"4", b"5")).await), ["OK"]);
+    assert_eq!(texts(&slot.call("HMGET", "w", &["o", "b", "bt", "s"]).await), ["5", "4", "50", "2"]);
+}
+
+#[tokio::test]
+async fn fill_lists_behind_what_is_there_as_far_as_lists_go() {
+    let mut slot = Tagged::new().await;
+    slot.run(OPEN, &["w"], &[b"", b"aa", b"5", b"60", b"0", b"9/9"]).await;
+    let refs: Vec<Vec<u8>> = (0..6).map(reference).collect();
+    let (early, late): (&[u8], &[u8]) = (b"88888888888888", b"99999999999999");
+    let args: [&[u8]; 10] = [b"aa", b"5", b"6", b"", b"3", b"1", &refs[5], early, &refs[5], early];
+    slot.run(APPLY, &["w", "l", "i"], &args).await;
+    let mut args: Vec<&[u8]> = vec![b"aa", b"1", b"5", b"", b"3", b"4"];
+    for (offset, expiry) in [(4, early), (3, late), (2, early), (1, early)] {
+        args.extend([refs[offset].as_slice(), expiry]);
+    }
+    args.extend([refs[4].as_slice(), late]);
+    assert_eq!(texts(&slot.run(FILL, &["w", "l", "l", "l", "l2", "i"], &args).await), ["OK"]);
+    let list = |offsets: &[usize]| -> Vec<Reply> {
+        offsets.iter().map(|offset| Reply::Bytes(refs[*offset].clone())).collect()
+    };
+    assert_eq!(slot.call("LRANGE", "l", &["0", "-1"]).await.items(), list(&[5, 4, 3]));
+    assert_eq!(slot.call("LRANGE", "l2", &["0", "-1"]).await.items(), list(&[1]));
+    assert_eq!(slot.call("PEXPIRETIME", "l", &[]).await, Reply::Integer(99_999_999_999_999));
+    assert_eq!(slot.call("PEXPIRETIME", "l2", &[]).await, Reply::Integer(88_888_888_888_888));
+    assert_eq!(slot.call("GET", "i", &[]).await, Reply::Bytes(refs[4].clone()), "the older one wins");
+    assert_eq!(texts(&slot.call("HMGET", "w", &["b", "bt"]).await), ["1", "60"], "its time is not told");
 }

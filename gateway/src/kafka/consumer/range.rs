@@ -51,6 +51,8 @@ impl Ranges {
         let mut config = settings(base, group_id, "read_committed");
         // What is asked for is there already: never wait for more.
         config.set("fetch.wait.max.ms", "5");
+        // What is fetched beyond the stretch is thrown away.
+        config.set("queued.max.messages.kbytes", "1024");
         Ranges { config, idle: Mutex::new(Vec::new()), idle_max }
     }
 

@@ -28,6 +28,8 @@ struct Hidden {
     /// Events known to be hidden by something else than their id.
     known: HashMap<Digest, Vec<Arc<Fact>>>,
     others: Vec<Arc<Fact>>,
+    /// Of each partition the offset below which some key or id is hidden: what came later need not be looked into.
+    below: HashMap<i32, i64>,
     /// Another one whenever the facts are others.
     version: u64,
 }
@@ -128,6 +130,12 @@ impl Hidden {
             What::Id(id) => self.ids.entry(id.0).or_default().push(Arc::clone(fact)),
             What::Plugin(_) | What::Schema(_) | What::All => self.others.push(Arc::clone(fact)),
         }
+        if matches!(fact.what, What::Key(_) | What::Id(_)) {
+            for (partition, (_, below)) in &fact.spans {
+                let highest = self.below.entry(*partition).or_default();
+                *highest = (*highest).max(*below);
+            }
+        }
         for id in &fact.ids {
             self.known.entry(id.0).or_default().push(Arc::clone(fact));
         }
@@ -137,11 +145,16 @@ impl Hidden {
         let spanned = |facts: Option<&Vec<Arc<Fact>>>| {
             facts.is_some_and(|facts| facts.iter().any(|it| it.spans(partition, offset)))
         };
-        self.others.iter().any(|fact| fact.spans(partition, offset) && is_of(&fact.what, body))
-            || (!self.ids.is_empty()
-                && [Some(body.source.as_str()), None]
-                    .iter()
-                    .any(|source| spanned(self.ids.get(&id_digest(*source, &body.id)))))
+        if self.others.iter().any(|fact| fact.spans(partition, offset) && is_of(&fact.what, body)) {
+            return true;
+        }
+        if self.below.get(&partition).is_none_or(|below| offset >= *below) {
+            return false;
+        }
+        (!self.ids.is_empty()
+            && [Some(body.source.as_str()), None]
+                .iter()
+                .any(|source| spanned(self.ids.get(&id_digest(*source, &body.id)))))
             || (!self.keys.is_empty()
                 && listed_keys(body.partition_key.as_deref(), body.lookup_keys.as_deref())
                     .iter()

@@ -1,15 +1,20 @@
 -- read: a list or an id entry, and the watermark of the same moment.
 -- KEYS  watermark [, list or id entry]
--- ARGV  generation ('' = not known), what: 'list' | 'id' | 'none' [, refs at most]
+-- ARGV  generation ('' = not known), what: 'list' | 'id' | 'none' [, refs wanted, refs the caller shows at most]
 -- reply {} (not open) | {watermark} (another life than the caller named it by, or none asked for)
---       | {watermark, length, {ref, ...}}; watermark = {generation, next, fresh, floor offset, floor time}
+--       | {watermark, length, refs, oldest}; watermark = 'generation next fresh floor-offset floor-time start extent',
+--       refs = one behind the other (40 B each), oldest = the last ref that is shown at most if there are more, else ''
 -- cost  O(refs)
-local w = redis.call('HMGET', KEYS[1], 'g', 'o', 'f', 'b', 'bt')
+local w = redis.call('HMGET', KEYS[1], 'g', 'o', 'f', 'b', 'bt', 's', 'k')
 if not w[1] then return {} end
-if ARGV[2] == 'none' or w[1] ~= ARGV[1] then return {w} end
-if ARGV[2] == 'list' then
-  return {w, redis.call('LLEN', KEYS[2]), redis.call('LRANGE', KEYS[2], 0, ARGV[3] - 1)}
+-- One text, not many: to take many apart costs the caller more than all the rest.
+local watermark = table.concat(w, ' ')
+if ARGV[2] == 'none' or w[1] ~= ARGV[1] then return {watermark} end
+if ARGV[2] == 'id' then
+  local ref = redis.call('GET', KEYS[2])
+  return {watermark, ref and 1 or 0, ref or '', ''}
 end
-local ref = redis.call('GET', KEYS[2])
-if ref then return {w, 1, {ref}} end
-return {w, 0, {}}
+local length, oldest = redis.call('LLEN', KEYS[2]), ''
+local most = math.min(ARGV[4], string.match(w[7], '%d+$'))
+if length > most then oldest = redis.call('LINDEX', KEYS[2], most - 1) end
+return {watermark, length, table.concat(redis.call('LRANGE', KEYS[2], 0, ARGV[3] - 1)), oldest}

@@ -138,18 +138,32 @@ impl Checker<'_> {
         }
         let (expected, cut_ms) = self.expect(answer.ask, page);
         let complete_since_ms = cut_ms.max(page.window_start_ms);
-        if (page.complete_since_ms, page.truncated) != (complete_since_ms, cut_ms > page.window_start_ms) {
+        // It may own up to less: a slot that was built anew has its newest events first.
+        if page.complete_since_ms < complete_since_ms
+            || page.truncated != (page.complete_since_ms > page.window_start_ms)
+        {
             let claimed = (page.complete_since_ms, page.truncated);
             sins.push((Sin::Wrong, format!("it claims {claimed:?}; so it is: since {complete_since_ms}")));
         }
         let (had, has): (HashSet<_>, HashSet<_>) =
             (expected.iter().copied().collect(), page.events.iter().map(|seen| seen.at).collect());
-        if let Some(missing) = expected.iter().find(|at| !has.contains(at)) {
+        let owned_up = |at: &Position| {
+            page.complete_since_ms > complete_since_ms
+                && self.log.at(*at).is_some_and(|entry| entry.time_ms < page.complete_since_ms)
+        };
+        if let Some(missing) = expected.iter().find(|at| !has.contains(at) && !owned_up(at)) {
             let count = had.difference(&has).count();
             sins.push((Sin::Stale, format!("{count} of {} are missing, as {missing:?}", expected.len())));
         }
         sins.extend(self.judge_events(answer.ask, page, &had, !had.is_subset(&has)));
         sins
+    }
+
+    /// Whether it has all that can be had: a page may own up to less.
+    pub fn is_whole(&self, answer: &Answer) -> bool {
+        let Found::Page(page) = &answer.found else { return true };
+        let (_, cut_ms) = self.expect(answer.ask, page);
+        page.complete_since_ms == cut_ms.max(page.window_start_ms)
     }
 
     /// How far it says that it reaches, and its window.

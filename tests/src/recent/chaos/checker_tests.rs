@@ -160,6 +160,16 @@ fn what_is_not_so_is_wrong() {
     assert_eq!(with(&|page| page.as_of.clear()), [Sin::Wrong]);
     assert_eq!(with(&|page| page.truncated = false), [Sin::Wrong], "hides that it was cut");
     assert_eq!(with(&|page| page.complete_since_ms = 0), [Sin::Wrong]);
+    let newest_ms = told.log.at(told.at(6)).expect("it is there").time_ms;
+    let owns_up = |events: usize, since_ms| {
+        with(&|page: &mut Page| {
+            page.events.truncate(events);
+            page.complete_since_ms = since_ms;
+        })
+    };
+    assert_eq!(owns_up(1, newest_ms), [], "it owns up to having the newest only");
+    assert_eq!(owns_up(0, newest_ms), [Sin::Stale]);
+    assert_eq!(owns_up(0, newest_ms + 1), []);
     assert_eq!(with(&|page| page.window_start_ms += 10_000), [Sin::Wrong]);
     assert_eq!(told.strong(2, good()), [Sin::Wrong], "more than were asked for");
     assert_eq!(told.token(3, told.page(&[4, 3, 1, 0], 3)), [Sin::Wrong], "beyond as_of");

@@ -123,7 +123,7 @@ pub async fn look(effort: &Effort, kinds: &[Kind]) -> Result<Report> {
     let checker = Checker { log: &log, acked, clock: stage.clock, per_key, window_ms };
     let mut sums = Sums::new(&log, &faults);
     for answer in gathered.take() {
-        sums.add(&answer, &checker.judge(&answer));
+        sums.add(&answer, &checker.judge(&answer), checker.is_whole(&answer));
     }
     let (levels, offenders) = sums.end();
     let mut report = Report { seed: effort.seed, run_s, levels, offenders, ..settle(&told, &log) };

@@ -35,11 +35,14 @@ pub struct Figures {
     pub stale: u64,
     pub wrong: u64,
     pub foreign: u64,
+    /// Of the answered ones, with all that can be had: the others own up to less.
+    pub whole: u64,
     /// Of the answered ones, out of the store alone.
     pub hits: u64,
     /// Begun and ended while no fault touched a partition they needed.
     pub outside: u64,
     pub outside_answered: u64,
+    pub outside_whole: u64,
     pub by_kind: BTreeMap<&'static str, u64>,
     /// Of the answered ones, in milliseconds.
     pub latency_ms: BTreeMap<&'static str, f64>,
@@ -58,6 +61,14 @@ impl Figures {
 
     pub fn outside_ratio(&self) -> f64 {
         ratio(self.outside_answered, self.outside)
+    }
+
+    pub fn outside_whole_ratio(&self) -> f64 {
+        ratio(self.outside_whole, self.outside)
+    }
+
+    pub fn whole_ratio(&self) -> f64 {
+        ratio(self.whole, self.lookups)
     }
 
     pub fn hit_ratio(&self) -> f64 {
@@ -109,8 +120,8 @@ impl<'a> Sums<'a> {
         Self { log, faults, levels: levels.into(), sinners: BTreeMap::new(), offenders: Vec::new() }
     }
 
-    /// Counts one, with what is wrong with it.
-    pub fn add(&mut self, answer: &Answer, sins: &Sins) {
+    /// Counts one, with what is wrong with it, and whether it has all that can be had.
+    pub fn add(&mut self, answer: &Answer, sins: &Sins, whole: bool) {
         let needed = needs(answer.ask, self.log);
         let touched = self.faults.iter().any(|fault| {
             fault.partitions & needed != 0
@@ -139,6 +150,8 @@ impl<'a> Sums<'a> {
         figures.behind += u64::from(answer.found == Found::Behind);
         figures.cut += u64::from(answer.found == Found::Cut);
         figures.answered += u64::from(answered);
+        figures.whole += u64::from(answered && whole);
+        figures.outside_whole += u64::from(!touched && answered && whole);
         figures.hits += u64::from(answered && answer.hit);
         figures.outside += u64::from(!touched);
         figures.outside_answered += u64::from(!touched && answered);
@@ -232,7 +245,7 @@ impl Report {
         let kinds = self.faults_by_kind.iter().map(|(kind, count)| format!("{kind:?} {count}"));
         println!("  {}", kinds.collect::<Vec<_>>().join(", "));
         println!(
-            "{:9}{:>9}{:>10}{:>7}{:>6}{:>7}{:>7}{:>9}{:>10}{:>10}{:>8}{:>8}{:>9}{:>9}",
+            "{:9}{:>9}{:>10}{:>7}{:>6}{:>7}{:>7}{:>9}{:>10}{:>10}{:>9}{:>9}{:>8}{:>8}{:>9}{:>9}",
             "level",
             "lookups",
             "answered",
@@ -243,6 +256,8 @@ impl Report {
             "foreign",
             "overall %",
             "outside %",
+            "whole %",
+            "outside %",
             "hit %",
             "p50 ms",
             "p99 ms",
@@ -251,7 +266,7 @@ impl Report {
         for (level, it) in &self.levels {
             let ms = |name| it.latency_ms.get(name).copied().unwrap_or_default();
             println!(
-                "{:9}{:>9}{:>10}{:>7}{:>6}{:>7}{:>7}{:>9}{:>10.2}{:>10.2}{:>8.2}{:>8.2}{:>9.1}{:>9.0}",
+                "{:9}{:>9}{:>10}{:>7}{:>6}{:>7}{:>7}{:>9}{:>10.2}{:>10.2}{:>9.2}{:>9.2}{:>8.2}{:>8.2}{:>9.1}{:>9.0}",
                 format!("{level:?}").to_lowercase(),
                 it.lookups,
                 it.answered,
@@ -262,6 +277,8 @@ impl Report {
                 it.foreign,
                 it.answered_ratio() * 100.0,
                 it.outside_ratio() * 100.0,
+                it.whole_ratio() * 100.0,
+                it.outside_whole_ratio() * 100.0,
                 it.hit_ratio() * 100.0,
                 ms("p50"),
                 ms("p99"),

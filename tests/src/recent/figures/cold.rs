@@ -2,8 +2,10 @@
 //! second on, whether every answer is right, how long it takes to be warm, and what that cost Valkey.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -47,8 +49,8 @@ pub struct Effort {
     pub reads_per_s: u64,
 }
 
-/// What the topic holds: the offsets of each key, by rising offset.
-type Log = Arc<Vec<Vec<i64>>>;
+/// What the topic holds: of each key the offsets and the times in ms, by rising offset.
+type Log = Arc<Vec<Vec<(i64, i64)>>>;
 
 /// One second since the start.
 #[derive(Debug, Serialize)]
@@ -95,9 +97,10 @@ pub fn run(effort: &Effort) -> Result<()> {
         tokio::net::TcpStream::connect(address).await.ok()
     }));
     let listens = started.elapsed();
+    let whole = Arc::new(AtomicU64::new(0));
     let stream = |(level, _)| {
-        let asker =
-            Checked { ask: ByKey::new(&keys, level, LIMIT), log: Arc::clone(&log), found: Vec::new() };
+        let (ask, log, whole) = (ByKey::new(&keys, level, LIMIT), Arc::clone(&log), Arc::clone(&whole));
+        let asker = Checked { ask, log, whole, found: Vec::new() };
         Stream::new(asker, effort.reads_per_s / 3, CONNECTIONS)
     };
     let traffic = Traffic::start(vec![target(&weir)?], LEVELS.map(stream).into(), stage.cores.load);
@@ -109,7 +112,7 @@ pub fn run(effort: &Effort) -> Result<()> {
     let samples = traffic.end()?;
     let (primaries, slow) = stage.runtime.block_on(primaries(stage.valkey.nodes()))?;
     let behind = Behind { seconds: seconds(started, &samples), primaries, slow, usage };
-    report(effort, &samples, (listens, ready, caught_up), &behind)
+    report(effort, &samples, (listens, ready, caught_up), whole.load(Ordering::Relaxed), &behind)
 }
 
 /// Waits until the gateway says it is ready, which it does after a minute at the latest, and until it has read all.
@@ -130,7 +133,7 @@ async fn warm(weir: &Weir, started: Instant) -> (Duration, Duration) {
 }
 
 /// Produces all events, each key's in its partition, and gives what the topic then holds.
-fn produce(effort: &Effort, kafka: &ClientConfig, keys: &Keys) -> Result<Vec<Vec<i64>>> {
+fn produce(effort: &Effort, kafka: &ClientConfig, keys: &Keys) -> Result<Vec<Vec<(i64, i64)>>> {
     let mut config = kafka.clone();
     // Idempotent: what was handed over in order is in the topic in that order, once.
     config.set("enable.idempotence", "true").set("linger.ms", "20").set("batch.size", "500000");
@@ -144,10 +147,11 @@ fn produce(effort: &Effort, kafka: &ClientConfig, keys: &Keys) -> Result<Vec<Vec
         // Each key has some, whatever the dice say.
         let key = if number < keys.len() { number } else { dice.below(keys.len()) };
         let partition = keys.partition(key);
-        send(&producer, (partition, keys.text(key), number), &data)?;
+        let time_ms = Timestamp::now().as_millisecond();
+        send(&producer, (partition, keys.text(key), number), time_ms, &data)?;
         let offset = &mut next[usize::try_from(partition)?];
         keys.stored(key, partition, *offset);
-        log[key].push(*offset);
+        log[key].push((*offset, time_ms));
         *offset += 1;
     }
     producer.flush(PATIENCE)?;
@@ -161,7 +165,12 @@ fn produce(effort: &Effort, kafka: &ClientConfig, keys: &Keys) -> Result<Vec<Vec
     Ok(log)
 }
 
-fn send(producer: &BaseProducer, (partition, key, number): (i32, &str, usize), data: &str) -> Result<()> {
+fn send(
+    producer: &BaseProducer,
+    (partition, key, number): (i32, &str, usize),
+    time_ms: i64,
+    data: &str,
+) -> Result<()> {
     let id = format!("e-{number:012}");
     let text = |key, value| Header { key, value: Some(value) };
     let headers = OwnedHeaders::new_with_capacity(5)
@@ -171,6 +180,7 @@ fn send(producer: &BaseProducer, (partition, key, number): (i32, &str, usize), d
         .insert(text("ce_type", "order.created"))
         .insert(text("content-type", "application/json"));
     let mut record = BaseRecord::to(ROUTE).partition(partition).key(key).payload(data).headers(headers);
+    record = record.timestamp(time_ms);
     loop {
         match producer.send(record) {
             Ok(()) => return Ok(()),
@@ -191,6 +201,8 @@ fn data(bytes: usize) -> String {
 struct Checked {
     ask: ByKey,
     log: Log,
+    /// Answers with all that was asked for.
+    whole: Arc<AtomicU64>,
     /// Where the events of an answer are put; kept for its memory.
     found: Vec<i64>,
 }
@@ -200,6 +212,8 @@ struct Page<'a> {
     #[serde(borrow)]
     events: Vec<Found<'a>>,
     as_of: AsOf,
+    truncated: bool,
+    complete_since: &'a str,
 }
 
 #[derive(Deserialize)]
@@ -223,13 +237,18 @@ impl Asker for Checked {
     fn check(&mut self, tag: u32, answer: Answer<'_>) -> bool {
         let key = tag as usize;
         match answer.status {
-            // Nothing is written meanwhile: every level must show all of it.
+            // Nothing is written meanwhile: every level must show all of it, or say since when it is complete.
             200 => serde_json::from_slice(answer.body).is_ok_and(|page: Page<'_>| {
-                let expected = self.log[key].iter().rev().take(LIMIT);
+                let expected = || self.log[key].iter().rev().take(LIMIT);
                 self.found.clear();
                 self.found.extend(page.events.iter().map(|event| event.offset));
                 let (text, partition) = (self.ask.keys.text(key), self.ask.keys.partition(key));
-                self.found.iter().eq(expected)
+                let since_ms = page.complete_since.parse().map_or(0, Timestamp::as_millisecond);
+                let owned_up = |(_, time_ms): &&(i64, i64)| page.truncated && *time_ms < since_ms;
+                let whole = self.found.len() == expected().count();
+                self.whole.fetch_add(u64::from(whole), Ordering::Relaxed);
+                self.found.iter().eq(expected().map(|(offset, _)| offset).take(self.found.len()))
+                    && expected().skip(self.found.len()).all(|it| owned_up(&it))
                     && page.events.iter().all(|event| (event.key, event.partition) == (text, partition))
                     && page.as_of.partition == partition
                     && page.as_of.offset >= self.ask.keys.newest(key)
@@ -294,6 +313,7 @@ fn report(
     effort: &Effort,
     samples: &[Sample],
     (listens, ready, caught_up): (Duration, Duration, Duration),
+    whole: u64,
     behind: &Behind,
 ) -> Result<()> {
     let Behind { seconds, primaries, slow, .. } = behind;
@@ -311,6 +331,7 @@ fn report(
             "  answered 200, and right",
             of(200) - samples.iter().filter(|it| !it.right).count() as f64,
         ),
+        Figure::new("  whole: the others say since when they are complete", whole as f64),
         Figure::new("  answered 503", of(503)),
         Figure::new("  wrong, or answered anything else", wrong as f64).at_most(0.0),
         Figure::new("answered 200 in the 10th second (share)", share).at_least(0.5),

@@ -102,7 +102,7 @@ impl Stage {
 
     /// The Valkey node that serves a partition's slot.
     pub(super) async fn primary_of(&self, partition: i32) -> Option<&Node> {
-        let tag = format!("{{w1:{}:{ROUTE}:{partition}}}", ROUTE.len());
+        let tag = format!("{{w2:{}:{ROUTE}:{partition}}}", ROUTE.len());
         self.valkey.primary_of(&tag).await
     }
 
@@ -124,12 +124,14 @@ pub(super) async fn caught_up(weir: &Weir) {
     until("the read model has caught up", PATIENCE, async || lag(weir).await.filter(|lag| *lag == 0)).await;
 }
 
-/// By how many events the read model is behind, if every partition's store and log say where they stand.
+/// How many events the read model does not have yet, if every partition's store and log say where they stand.
 pub(super) async fn lag(weir: &Weir) -> Option<i64> {
     let answer = reqwest::get(weir.admin_url("/admin/v1/recent")).await.ok()?;
     let status: Value = serde_json::from_slice(&answer.bytes().await.ok()?).ok()?;
     let partitions = status["partitions"].as_array().filter(|all| !all.is_empty())?;
-    partitions.iter().map(|partition| partition["lag_events"].as_i64()).sum()
+    let missing =
+        |partition: &Value| Some(partition["lag_events"].as_i64()? + partition["to_fill"].as_i64()?);
+    partitions.iter().map(missing).sum()
 }
 
 /// Where it listens, for the traffic.

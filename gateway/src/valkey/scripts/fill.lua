@@ -1,0 +1,31 @@
+-- fill: lists records just below the floor, behind those that are listed, and brings the floor down, in one step.
+-- KEYS  watermark, then one list per (record, key) by FALLING offset, then one entry per (record, id digest), too
+-- ARGV  generation, from, to, floor time afterwards (ms; '' = as before), refs a list holds at most, number of lists,
+--       then for each of the other KEYS: ref (40 B), expiry (ms since 1970)
+-- reply {'OK'} | {'FLOOR', floor} | {'GEN', generation} | {'NOGEN'}; only OK changed anything
+-- cost  O(keys), each O(1)
+local w = redis.call('HMGET', KEYS[1], 'g', 'b', 's')
+if not w[1] then return {'NOGEN'} end
+if w[1] ~= ARGV[1] then return {'GEN', w[1]} end
+-- Only what ends at the floor: no hole, and nothing twice.
+if tonumber(ARGV[3]) ~= tonumber(w[2]) then return {'FLOOR', w[2]} end
+-- A floor that rose does not come down again: refs below it are still listed.
+if tonumber(ARGV[2]) < tonumber(w[3]) then return {'FLOOR', w[2]} end
+local most, lists = tonumber(ARGV[5]), tonumber(ARGV[6])
+for i = 2, #KEYS do
+  local ref, expiry = ARGV[3 + 2 * i], ARGV[4 + 2 * i]
+  if i > lists + 1 then
+    -- The older record wins.
+    redis.call('SET', KEYS[i], ref, 'PXAT', expiry)
+  elseif redis.call('LLEN', KEYS[i]) < most then
+    -- A list that is full may have been cut, and nothing follows behind a cut.
+    if redis.call('RPUSH', KEYS[i], ref) == 1 then
+      redis.call('PEXPIREAT', KEYS[i], expiry)
+    else
+      redis.call('PEXPIREAT', KEYS[i], expiry, 'GT')
+    end
+  end
+end
+redis.call('HSET', KEYS[1], 'b', ARGV[2])
+if ARGV[4] ~= '' then redis.call('HSET', KEYS[1], 'bt', ARGV[4]) end
+return {'OK'}
