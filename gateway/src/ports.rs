@@ -348,7 +348,8 @@ pub type LaterAll<'a, T> = Pin<Box<dyn Future<Output = Vec<T>> + Send + 'a>>;
 /// The answers of a store, later.
 pub type LaterEach<'a, T> = Pin<Box<dyn Future<Output = Vec<Result<T, StoreError>>> + Send + 'a>>;
 
-/// Keeps slots. Each method is one atomic step on one slot, except for bodies, which are immutable.
+/// Keeps slots. Each method is one atomic step on one slot, or several of them where a chunk is large; except for bodies,
+/// which are immutable.
 pub trait RecentStore: Send + Sync {
     /// Begins the life `new` at `begin` if the present life is `seen` (`None`: not open). Answers the watermark that
     /// is in force afterwards, whoever opened it.

@@ -20,8 +20,6 @@ const AT_ONCE_MAX: usize = 2;
 /// One stretch, at most: to be assigned anew costs as much as some thousand records.
 const OFFSETS_MAX: i64 = 8_192;
 const BYTES_MAX: usize = 8 << 20;
-/// Records handed to the store at once.
-const PIECE_RECORDS_MAX: usize = 256;
 /// A stretch that takes longer will not come.
 const READ_TIMEOUT: Duration = Duration::from_secs(20);
 const RETRY: Duration = Duration::from_millis(100);
@@ -145,64 +143,12 @@ impl Filler<'_> {
             keep: self.keep,
             entries: events.filter_map(|event| event.entry(watermark.generation)).collect(),
         };
-        for piece in pieces(chunk) {
-            match source.store.fill(slot, &piece).await? {
-                Applied::Done => {
-                    self.floor = piece.floor.unwrap_or(Floor { offset: piece.from, ..self.floor })
-                }
-                refused => return Ok(refused),
-            }
-            let bytes = piece.entries.iter().map(|entry| entry.body.len()).sum();
-            source.count_applied(piece.entries.len(), bytes, 0);
+        let applied = source.store.fill(slot, &chunk).await?;
+        if applied == Applied::Done {
+            self.floor = reached;
+            let bytes = chunk.entries.iter().map(|entry| entry.body.len()).sum();
+            source.count_applied(chunk.entries.len(), bytes, 0);
         }
-        Ok(Applied::Done)
-    }
-}
-
-/// The same from its end on, in pieces that the store takes well within its time. Only the last one reaches what the
-/// chunk's time is of.
-fn pieces(mut chunk: Chunk) -> Vec<Chunk> {
-    let mut pieces = Vec::new();
-    while chunk.entries.len() > PIECE_RECORDS_MAX {
-        let entries = chunk.entries.split_off(chunk.entries.len() - PIECE_RECORDS_MAX);
-        let from = entries.first().map_or(chunk.to, |entry| entry.at.offset);
-        pieces.push(Chunk { from, to: chunk.to, floor: None, entries, ..chunk });
-        chunk.to = from;
-    }
-    pieces.push(chunk);
-    pieces
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ports::{Entry, Generation, Ref};
-
-    #[test]
-    fn pieces_cover_the_stretch_from_its_end_and_the_last_has_its_time() {
-        let entry = |offset| Entry {
-            at: Ref { offset, time_ms: 0, type_digest: [0; 8], id_digest: [0; 16] },
-            keys: Vec::new(),
-            ids: [[0; 16]; 2],
-            body: bytes::Bytes::new(),
-        };
-        let count = 2 * PIECE_RECORDS_MAX + 1;
-        // Only every second offset is a record of ours.
-        let entries: Vec<Entry> =
-            (0..i64::try_from(count).expect("few")).map(|n| entry(10 + 2 * n)).collect();
-        let to = 12 + 2 * i64::try_from(count).expect("few");
-        let (keep, floor) =
-            (Keep { window_ms: 1, per_key: 1, bytes_max: 1 }, Some(Floor { offset: 5, time_ms: 7 }));
-        let chunk = Chunk { generation: Generation(1), from: 5, to, fresh_ms: None, floor, keep, entries };
-        let pieces = pieces(chunk);
-        assert_eq!(pieces.iter().map(|piece| piece.entries.len()).sum::<usize>(), count);
-        assert_eq!((pieces[0].to, pieces[2].from, pieces.len()), (to, 5, 3));
-        for pair in pieces.windows(2) {
-            assert_eq!(pair[0].from, pair[1].to);
-        }
-        for piece in &pieces {
-            assert!(piece.entries.iter().all(|entry| (piece.from..piece.to).contains(&entry.at.offset)));
-        }
-        assert_eq!(pieces.iter().map(|piece| piece.floor).collect::<Vec<_>>(), [None, None, floor]);
+        Ok(applied)
     }
 }

@@ -22,8 +22,6 @@ const RECORDS_MAX: usize = 2_000;
 /// lookups leave it the processor.
 pub(super) const OFFSETS_MAX: i64 = 2_000;
 const BYTES_MAX: usize = 8 << 20;
-/// Records handed on at once.
-const PIECE_RECORDS_MAX: usize = 256;
 
 /// Reads stretches, one at a time per partition.
 pub(super) struct Gaps {
@@ -107,63 +105,11 @@ impl Gaps {
         let (store, slot) = (Arc::clone(&self.store), slot.clone());
         self.runtime.spawn(async move {
             let _alone = alone;
-            for piece in pieces(chunk) {
-                match store.apply(&slot, &piece).await {
-                    Ok(Applied::Done) => {}
-                    Ok(other) => {
-                        return tracing::debug!(?other, "the store did not need what closed a gap");
-                    }
-                    Err(error) => return tracing::debug!(%error, "the store did not take what closed a gap"),
-                }
+            match store.apply(&slot, &chunk).await {
+                Ok(Applied::Done) => {}
+                Ok(other) => tracing::debug!(?other, "the store did not need what closed a gap"),
+                Err(error) => tracing::debug!(%error, "the store did not take what closed a gap"),
             }
         });
-    }
-}
-
-/// The same in pieces that the store takes well within its time: one behind a long one would wait too long.
-fn pieces(mut chunk: Chunk) -> Vec<Chunk> {
-    let mut pieces = Vec::new();
-    while chunk.entries.len() > PIECE_RECORDS_MAX {
-        let rest = chunk.entries.split_off(PIECE_RECORDS_MAX);
-        let to = rest.first().map_or(chunk.to, |entry| entry.at.offset);
-        let entries = std::mem::replace(&mut chunk.entries, rest);
-        pieces.push(Chunk { to, fresh_ms: None, floor: None, entries, ..chunk });
-        chunk.from = to;
-    }
-    pieces.push(chunk);
-    pieces
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ports::{Entry, Generation, Keep, Ref};
-
-    #[test]
-    fn pieces_cover_the_whole_stretch_and_the_last_says_how_fresh_it_is() {
-        let entry = |offset| Entry {
-            at: Ref { offset, time_ms: 0, type_digest: [0; 8], id_digest: [0; 16] },
-            keys: Vec::new(),
-            ids: [[0; 16]; 2],
-            body: bytes::Bytes::new(),
-        };
-        let count = 2 * PIECE_RECORDS_MAX + 1;
-        // Only every second offset is a record of ours.
-        let entries: Vec<Entry> =
-            (0..i64::try_from(count).expect("few")).map(|n| entry(10 + 2 * n)).collect();
-        let to = 10 + 2 * i64::try_from(count).expect("few");
-        let keep = Keep { window_ms: 1, per_key: 1, bytes_max: 1 };
-        let chunk =
-            Chunk { generation: Generation(1), from: 5, to, fresh_ms: Some(7), floor: None, keep, entries };
-        let pieces = pieces(chunk);
-        assert_eq!(pieces.iter().map(|piece| piece.entries.len()).sum::<usize>(), count);
-        assert_eq!((pieces[0].from, pieces[2].to, pieces.len()), (5, to, 3));
-        for pair in pieces.windows(2) {
-            assert_eq!(pair[0].to, pair[1].from);
-        }
-        for piece in &pieces {
-            assert!(piece.entries.iter().all(|entry| (piece.from..piece.to).contains(&entry.at.offset)));
-        }
-        assert_eq!(pieces.iter().map(|piece| piece.fresh_ms).collect::<Vec<_>>(), [None, None, Some(7)]);
     }
 }

@@ -23,6 +23,8 @@ use crate::ports::{
 /// One chunk, at most.
 const RECORDS_MAX: usize = 256;
 const BYTES_MAX: usize = 1 << 20;
+/// An idle slot is told that it is fresh no more often, however often the log's end is asked for.
+const HEARTBEAT_MS: i64 = 200;
 /// A slot begins so many offsets before the log's end; what is older is filled in beside.
 const BEHIND_END: i64 = 4_096;
 const RETRY: Duration = Duration::from_millis(100);
@@ -210,8 +212,8 @@ impl Follower<'_> {
                 self.check_log()?;
                 // The position passes what is no record; an idle partition only gets its heartbeat.
                 let position = tail.position()?.max(self.next);
-                let fresh_ms = self.fresh_ms(position);
-                if position > self.next || fresh_ms.is_some() {
+                let beat = |fresh_ms| fresh_ms - self.told_ms >= HEARTBEAT_MS;
+                if position > self.next || self.fresh_ms(position).is_some_and(beat) {
                     self.send(self.chunk(position, Vec::new())).await
                 } else {
                     Ok(())

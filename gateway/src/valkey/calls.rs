@@ -17,9 +17,9 @@ const OUTLIVE_MS: i64 = 60_000;
 
 /// One call of `apply` or `fill`: a part of a chunk, and the bodies before it.
 pub(super) struct Call<'a> {
-    entries: &'a [Entry],
+    pub(super) entries: &'a [Entry],
     from: i64,
-    to: i64,
+    pub(super) to: i64,
     first: bool,
     last: bool,
 }

@@ -8,16 +8,18 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use fred::clients::Client;
 use fred::error::{Error, ErrorKind};
-use fred::interfaces::ClientLike;
+use fred::interfaces::{ClientLike, EventInterface};
 use fred::types::Value;
 use fred::types::config::Server;
 use futures_util::future::join_all;
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::task::JoinHandle;
 
 use super::breaker::Breaker;
 use super::node::{Advice, Command, Factory, advice, parse_address, send};
-use super::{Settings, SettingsError};
+use super::{Settings, SettingsError, scripts};
 use crate::ports::StoreError;
 
 /// A look at the cluster serves everyone who wants one within this time.
@@ -57,11 +59,13 @@ struct Map {
 pub(super) struct Node {
     pub(super) client: Client,
     breaker: Arc<Breaker>,
+    _loading: Arc<Loading>,
 }
 
 impl Node {
-    fn new(client: Client) -> Node {
-        Node { client, breaker: Arc::default() }
+    fn new(client: Client, runtime: &Handle) -> Node {
+        let loading = Arc::new(Loading(runtime.spawn(load_scripts(client.clone()))));
+        Node { client, breaker: Arc::default(), _loading: loading }
     }
 
     /// Sends the commands, unless the node has not answered for a while.
@@ -83,6 +87,32 @@ impl Node {
         };
         self.breaker.note(answered);
         replies
+    }
+}
+
+/// Gives a node the scripts for as long as the node is known.
+struct Loading(JoinHandle<()>);
+
+impl Drop for Loading {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Loads the scripts now and whenever the connection is made anew: what calls a script that is not known there has to send
+/// its source.
+async fn load_scripts(client: Client) {
+    let mut made_anew = client.reconnect_rx();
+    loop {
+        for source in scripts::sources() {
+            let load = Command { name: "SCRIPT", args: vec!["LOAD".into(), Value::from_static_str(source)] };
+            if let Err(error) = send(&client, 0, &[load], false).await {
+                tracing::debug!(%error, "a script was not loaded; its first call brings it along");
+            }
+        }
+        if matches!(made_anew.recv().await, Err(RecvError::Closed)) {
+            return;
+        }
     }
 }
 
@@ -215,7 +245,7 @@ impl Cluster {
         }
         let client = self.0.factory.connect(Server::new(host, port))?;
         *temporary = Some(client.clone());
-        Ok(Node::new(client))
+        Ok(Node::new(client, &self.0.runtime))
     }
 
     /// Every primary that is known: `host:port`, and its client.
@@ -290,7 +320,7 @@ impl Inner {
                 self.install(ranges.ok_or_else(|| StoreError::Unexpected("no slot map".to_owned()))?)
             }
             Some(Err(error)) if error.details().contains("cluster support disabled") => {
-                let clients = HashMap::from([(own, Node::new(client.clone()))]);
+                let clients = HashMap::from([(own, Node::new(client.clone(), &self.runtime))]);
                 self.map.store(Arc::new(Map { ranges: None, clients }));
                 Ok(())
             }
@@ -309,7 +339,7 @@ impl Inner {
             }
             let node = match before.clients.get(primary) {
                 Some(node) => node.clone(),
-                None => Node::new(self.factory.connect(primary.clone())?),
+                None => Node::new(self.factory.connect(primary.clone())?, &self.runtime),
             };
             clients.insert(primary.clone(), node);
         }

@@ -1,4 +1,5 @@
-//! The shipped Lua scripts. Each is called by its digest; a node that does not know it gets the source once.
+//! The shipped Lua scripts. Nodes are given them on connect and each is called by its digest; a node that does not know it
+//! after all gets the source with the call.
 
 use std::sync::LazyLock;
 
@@ -44,3 +45,8 @@ pub(super) static FILL: LazyLock<Script> = LazyLock::new(|| Script::new(include_
 pub(super) static READ: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/read.lua")));
 pub(super) static FREE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/free.lua")));
 pub(super) static FLOOR: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/floor.lua")));
+
+/// The sources of all of them.
+pub(super) fn sources() -> [&'static str; 6] {
+    [&OPEN, &APPLY, &FILL, &READ, &FREE, &FLOOR].map(|script| script.source)
+}

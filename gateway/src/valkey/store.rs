@@ -23,6 +23,8 @@ use crate::ports::{
     Reading, RecentStore, Ref, Slot, StoreError, Watermark,
 };
 
+/// Calls in one round trip: one behind a long one would wait too long.
+const CALLS_AT_ONCE: usize = 16;
 /// Records freed in one round trip.
 const FREED_AT_ONCE: usize = 32;
 /// Offsets pass through Lua numbers, which are exact up to here (285 years at a million a second).
@@ -95,15 +97,14 @@ impl Valkey {
         exact(chunk.to)?;
         let names = Names::of(slot);
         let now_ms = unix_ms();
-        let calls = split(chunk);
-        let replies = self
-            .run(&names, |with_source| {
+        for calls in split(chunk).chunks(CALLS_AT_ONCE) {
+            let make = |with_source| {
                 calls.iter().flat_map(|call| call.apply(&names, chunk, now_ms, with_source)).collect()
-            })
-            .await?;
-        match first_refusal(replies)? {
-            Applied::Done => {}
-            refused => return Ok(refused),
+            };
+            match first_refusal(self.run(&names, make).await?)? {
+                Applied::Done => {}
+                refused => return Ok(refused),
+            }
         }
         let floor = self.over_budget(slot, chunk, now_ms).or(chunk.floor);
         match floor {
@@ -115,27 +116,30 @@ impl Valkey {
     async fn fill_chunk(&self, slot: &Slot, chunk: &Chunk) -> Result<Applied, StoreError> {
         exact(chunk.to)?;
         let (names, generation) = (Names::of(slot), chunk.generation);
-        let bytes = chunk.entries.iter().map(cost).sum();
-        if !self.ledgers().has_room(slot, generation, bytes, chunk.keep) {
-            let floor = Floor { offset: chunk.to, time_ms: 0 };
-            return Ok(match self.raise_floor(slot, &names, generation, floor).await? {
-                Applied::Done => Applied::Full,
-                refused => refused,
-            });
-        }
         let now_ms = unix_ms();
-        let calls = split(chunk);
-        let replies = self
-            .run(&names, |with_source| {
-                let from_the_end = calls.iter().rev();
-                from_the_end.flat_map(|call| call.fill(&names, chunk, now_ms, with_source)).collect()
-            })
-            .await?;
-        let filled = first_refusal(replies)?;
-        if let (Applied::Done, Some(last)) = (filled, chunk.entries.last()) {
-            self.ledgers().note_older(slot, generation, (last.at.offset + 1, last.at.time_ms, bytes));
+        let mut calls = split(chunk);
+        calls.reverse();
+        for calls in calls.chunks(CALLS_AT_ONCE) {
+            let bytes = calls.iter().flat_map(|call| call.entries).map(cost).sum();
+            if !self.ledgers().has_room(slot, generation, bytes, chunk.keep) {
+                let floor = Floor { offset: calls[0].to, time_ms: 0 };
+                return Ok(match self.raise_floor(slot, &names, generation, floor).await? {
+                    Applied::Done => Applied::Full,
+                    refused => refused,
+                });
+            }
+            let make = |with_source| {
+                calls.iter().flat_map(|call| call.fill(&names, chunk, now_ms, with_source)).collect()
+            };
+            match first_refusal(self.run(&names, make).await?)? {
+                Applied::Done => {}
+                refused => return Ok(refused),
+            }
+            if let Some(newest) = calls[0].entries.last() {
+                self.ledgers().note_older(slot, generation, (calls[0].to, newest.at.time_ms, bytes));
+            }
         }
-        Ok(filled)
+        Ok(Applied::Done)
     }
 
     fn ledgers(&self) -> MutexGuard<'_, Ledgers> {

@@ -155,6 +155,7 @@ async fn a_changed_password_is_read_anew() {
             let done = connection.call(&["CONFIG", "SET", setting, "two"]).await.unwrap();
             assert_eq!(done.text(), "OK");
         }
+        connection.call(&["SCRIPT", "FLUSH"]).await.unwrap();
         connection.call(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await.unwrap();
     }
     let second = client.event(order(2, "u-1")).await.body;
@@ -163,4 +164,16 @@ async fn a_changed_password_is_read_anew() {
     })
     .await;
     assert_eq!(page.body["events"].as_array().map(Vec::len), Some(2));
+    // A connection that is made anew brings all scripts along, also those that nobody has called.
+    for node in valkey.nodes() {
+        let mut connection = Resp::connect(node.address(), Some("two")).await.unwrap();
+        if !connection.call(&["INFO", "replication"]).await.unwrap().text().contains("role:master") {
+            continue;
+        }
+        until("the primary has the scripts", Duration::from_secs(30), async || {
+            let info = connection.call(&["INFO", "memory"]).await.unwrap().text();
+            info.contains("number_of_cached_scripts:6\r\n").then_some(())
+        })
+        .await;
+    }
 }

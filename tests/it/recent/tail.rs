@@ -20,20 +20,12 @@ use weir::problem::Code;
 use weir::recent::{Begin, Cut, Filter, Follower, Mode, Next, Recent, Settings, Start, Topic};
 use weir_tests::world::{Weir, WeirOptions, fresh_name, shared_kafka, until};
 
+use super::http::order;
 use super::lookups::control_topic;
 use crate::spine::{Client, orders};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const STREAM: &str = "text/event-stream";
-
-fn order(number: u32, user: &str) -> String {
-    json!({
-        "order_id": format!("o-{number}"), "customer": {"user_id": user},
-        "items": [{"sku": "BK-30411", "quantity": 1, "price": 12.5}],
-        "total": 12.5, "currency": "EUR", "placed_at": "2026-11-23T09:26:53Z",
-    })
-    .to_string()
-}
 
 /// A client of one stream.
 struct Stream {

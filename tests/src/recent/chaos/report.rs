@@ -196,6 +196,7 @@ impl Report {
             }
             for (what, ratio, min) in [
                 ("outside of faults", figures.outside_ratio(), OUTSIDE_MIN),
+                ("with all there is, outside of faults", figures.outside_whole_ratio(), OUTSIDE_MIN),
                 ("overall", figures.answered_ratio(), OVERALL_MIN),
             ] {
                 if ratio < min {

@@ -19,6 +19,7 @@ use crate::bench::pin::on;
 use crate::world::Weir;
 
 const EVENTS_PER_KEY: usize = 20;
+const EVENTS_PER_WRITE: usize = 10;
 const HIGHEST_P99_MS: f64 = 10.0;
 const PERCENT_OF_HIGHEST: u64 = 70;
 const CONNECTIONS: usize = 256;
@@ -45,7 +46,7 @@ pub struct Effort {
     /// Keys, each with 20 events at the start.
     #[arg(long, default_value_t = 2_000)]
     pub keys: usize,
-    /// Events stored meanwhile, a second.
+    /// Events stored meanwhile a second, in arrays of ten.
     #[arg(long, default_value_t = 300)]
     pub writes_per_s: u64,
     /// Events whose way from ack to visible is measured.
@@ -206,7 +207,8 @@ impl Bench<'_> {
 
     fn writes(&mut self) -> Stream {
         self.next_event += 10_000_000;
-        Stream::new(Writes::new(&self.keys, 1, self.next_event), self.effort.writes_per_s, 64)
+        let writes = Writes::new(&self.keys, EVENTS_PER_WRITE, self.next_event);
+        Stream::new(writes, self.effort.writes_per_s / EVENTS_PER_WRITE as u64, 64)
     }
 
     /// Stores one event after the other, and asks for each until it is there.
