@@ -17,7 +17,7 @@ use tokio::task::LocalSet;
 use super::connection;
 use super::{Edge, Limits};
 
-/// With so many events waiting for Kafka, a worker that has nothing to do sleeps for a moment before it looks
+/// With so many requests waiting for Kafka, a worker that has nothing to do sleeps for a moment before it looks
 /// for more. Their acks are milliseconds away, and to be woken for each request on its own costs more than the
 /// request: at 20 000 a second this takes a sixth off the CPU time of each, and adds 0.2 to 0.4 ms
 /// to its answer.
@@ -57,7 +57,7 @@ impl Drop for Counted {
 
 impl Workers {
     /// Starts `count` workers. `edge` runs once on each of them, because what it makes belongs to its thread; it
-    /// gets where its pipeline counts the events that are not answered.
+    /// gets where its pipeline counts the requests that are not answered.
     pub fn start<F>(count: usize, limits: Limits, stop: &watch::Receiver<bool>, edge: F) -> io::Result<Self>
     where
         F: Fn(Arc<AtomicUsize>) -> Rc<Edge> + Clone + Send + 'static,

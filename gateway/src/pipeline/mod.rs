@@ -10,7 +10,7 @@ mod plugins;
 mod rehearsal;
 mod shadows;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
@@ -161,7 +161,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A worker for the thread that calls this. It keeps `running` at the number of events it has not answered yet.
+    /// A worker for the thread that calls this. It keeps `running` at the number of its unanswered requests.
     pub fn new(shared: Arc<Shared>, running: Arc<AtomicUsize>) -> Rc<Self> {
         let bench = RefCell::new(Bench::new(shared.limits, Arc::clone(&shared.plugins.generation())));
         let producer = shared.producers.claim();
@@ -177,7 +177,7 @@ impl Worker {
     /// Takes a request's events to their endings. A client that goes away does not leave them half done.
     pub async fn run(self: &Rc<Self>, request: Request) -> Result<Answer, Problem> {
         let running = Running::begin(self);
-        let answered = async move { running.worker.accept(request, &running).await };
+        let answered = async move { running.0.accept(request).await };
         let answered = Enduring::new(AssertUnwindSafe(answered).catch_unwind()).await;
         answered.unwrap_or_else(|_| Err(Problem::new(Code::Internal, "the request's task ended early")))
     }
@@ -192,8 +192,8 @@ impl Worker {
         let idle = self.idle.notified();
         if self.running() > 0 && tokio::time::timeout(limit, idle).await.is_err() {
             tracing::warn!(
-                events = self.running(),
-                "events were still on their way at the end of the shutdown time"
+                requests = self.running(),
+                "requests were still running at the end of the shutdown time"
             );
         }
     }
@@ -202,10 +202,9 @@ impl Worker {
         self.running.load(Ordering::Relaxed)
     }
 
-    async fn accept(&self, mut request: Request, running: &Running) -> Result<Answer, Problem> {
+    async fn accept(&self, mut request: Request) -> Result<Answer, Problem> {
         let frames = frame(&request.body, request.framing, &self.shared.limits)?;
         let (events, batch) = (frames.events, frames.batch);
-        running.carries(events.len());
         let route = self.match_route(&request, &events)?;
         let in_flight = InFlight::new(self.shared.metrics_of(Some(&route)), events.len());
         if !request.permit.grow(EVENT_OVERHEAD_BYTES * events.len().saturating_sub(1)) {
@@ -284,30 +283,20 @@ impl Worker {
     }
 }
 
-/// A request that is not answered yet. It counts as one event until it is known to carry more.
-struct Running {
-    worker: Rc<Worker>,
-    events: Cell<usize>,
-}
+/// A request that is not answered yet.
+struct Running(Rc<Worker>);
 
 impl Running {
     fn begin(worker: &Rc<Worker>) -> Self {
         worker.running.fetch_add(1, Ordering::Relaxed);
-        Running { worker: Rc::clone(worker), events: Cell::new(1) }
-    }
-
-    fn carries(&self, events: usize) {
-        let more = events.saturating_sub(self.events.get());
-        self.worker.running.fetch_add(more, Ordering::Relaxed);
-        self.events.set(self.events.get() + more);
+        Running(Rc::clone(worker))
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let events = self.events.get();
-        if self.worker.running.fetch_sub(events, Ordering::Relaxed) == events {
-            self.worker.idle.notify_waiters();
+        if self.0.running.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.idle.notify_waiters();
         }
     }
 }
