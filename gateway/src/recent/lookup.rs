@@ -145,7 +145,8 @@ impl Recent {
         let slots = self.slots(topic)?;
         let sample = self.begin(ask.level, deadline).await?;
         // Found in one partition is enough; that it is in none must be certain of all.
-        let quick = self.find(topic, &slots, &digest).await;
+        let quick = tokio::time::timeout_at(deadline.into(), self.find(topic, &slots, &digest)).await;
+        let quick = quick.map_err(|_| self.behind())?;
         if let Some(event) = self.first(topic, quick, deadline).await? {
             return Ok(event);
         }

@@ -145,7 +145,8 @@ impl Recent {
         needs: &[Need],
         deadline: Instant,
     ) -> Result<Vec<View>, Problem> {
-        let views = self.glances(topic, slots, query).await;
+        let views = tokio::time::timeout_at(deadline.into(), self.glances(topic, slots, query)).await;
+        let views = views.map_err(|_| self.behind())?;
         let proven = views.into_iter().zip(slots).zip(needs).map(async |((view, slot), need)| match view {
             Some(view) if need.is_met(&view.watermark) => Ok(view),
             _ => self.view(topic, slot, query, *need, deadline).await,

@@ -95,8 +95,7 @@ impl Valkey {
 
     async fn apply_chunk(&self, slot: &Slot, chunk: &Chunk) -> Result<Applied, StoreError> {
         exact(chunk.to)?;
-        let names = Names::of(slot);
-        let now_ms = unix_ms();
+        let (names, now_ms) = (Names::of(slot), unix_ms());
         for calls in split(chunk).chunks(CALLS_AT_ONCE) {
             let make = |with_source| {
                 calls.iter().flat_map(|call| call.apply(&names, chunk, now_ms, with_source)).collect()
@@ -115,8 +114,7 @@ impl Valkey {
 
     async fn fill_chunk(&self, slot: &Slot, chunk: &Chunk) -> Result<Applied, StoreError> {
         exact(chunk.to)?;
-        let (names, generation) = (Names::of(slot), chunk.generation);
-        let now_ms = unix_ms();
+        let (names, generation, now_ms) = (Names::of(slot), chunk.generation, unix_ms());
         let mut calls = split(chunk);
         calls.reverse();
         for calls in calls.chunks(CALLS_AT_ONCE) {
