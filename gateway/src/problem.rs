@@ -98,6 +98,7 @@ codes! {
     SchemaViolation "schema-violation" 422 Refused "The event does not match its schema";
     PluginRefused "plugin-refused" 422 Refused "A plugin refused the event";
     PluginFailed "plugin-failed" 422 Refused "A plugin failed on the event";
+    BatchRefused "batch-refused" 422 Refused "The batch was to be taken whole or not at all";
     RecordTooLarge "record-too-large" 413 Refused "The event is larger than its topic accepts";
     // Our side.
     Overloaded "overloaded" 503 Failed "The gateway is at its limit";

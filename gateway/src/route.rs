@@ -9,6 +9,7 @@ use bumpalo::Bump;
 use bumpalo::collections::Vec as BumpVec;
 
 use crate::event::text::write_json_string;
+use crate::event::trace::Trace;
 use crate::event::{Attributes, Rules, Selected, Selector};
 use crate::problem::{Code, Problem};
 use crate::schema::ValidEvent;
@@ -225,6 +226,15 @@ impl<'a> Edits<'a> {
     }
 }
 
+/// What a record tells of its way through this gateway.
+#[derive(Clone, Copy, Debug)]
+pub struct Hop<'a> {
+    /// The plugins that saw the event, as a header's value; empty for none.
+    pub plugins: &'a str,
+    /// The trace of the request that brought it.
+    pub trace: Trace<'a>,
+}
+
 /// What goes to Kafka, but for its partition.
 #[derive(Debug)]
 pub struct Record<'a> {
@@ -239,13 +249,13 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// The record of a valid event. `plugins` is a header value, empty for none.
+    /// The record of a valid event.
     pub fn new(
         arena: &'a Bump,
         route: &'a Route,
         event: &'a ValidEvent<'_>,
         edits: &'a Edits<'_>,
-        plugins: &'a str,
+        hop: Hop<'a>,
     ) -> Record<'a> {
         let inner = event.event();
         let partition_key = partition_key(route, event, edits);
@@ -254,8 +264,10 @@ impl<'a> Record<'a> {
         let schema = event.schema().map_or("", |schema| schema.header());
         let ours = [
             ("weir-schema", schema.as_bytes()),
-            ("weir-plugins", plugins.as_bytes()),
+            ("weir-plugins", hop.plugins.as_bytes()),
             ("weir-lookup-keys", lookup_keys_header(arena, &edits.lookup_keys)),
+            ("traceparent", hop.trace.parent.unwrap_or_default().as_bytes()),
+            ("tracestate", hop.trace.state.unwrap_or_default().as_bytes()),
         ];
         headers.extend(ours.into_iter().filter(|(_, value)| !value.is_empty()));
         for (name, value) in &edits.headers {
@@ -322,7 +334,9 @@ fn attribute_headers<'a>(
     ];
     headers.extend(optional.iter().filter_map(|(name, value)| value.map(|value| (*name, value.as_bytes()))));
     headers.extend(attributes.extensions.iter().map(|(name, value)| (*name, value.as_bytes())));
-    headers.push(("content-type", content_type.as_bytes()));
+    if !content_type.is_empty() {
+        headers.push(("content-type", content_type.as_bytes()));
+    }
     headers
 }
 

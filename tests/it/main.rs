@@ -6,11 +6,13 @@
     reason = "a test says what is wrong by failing; the bans are on ways that are wrong in a gateway"
 )]
 
+mod cloudevents;
 mod config;
 mod github;
 mod harness;
 mod ingest;
 mod layers;
+mod manners;
 mod operating;
 mod plugin_running;
 mod plugin_tools;

@@ -117,7 +117,7 @@ impl Client {
         body: impl Into<reqwest::Body>,
     ) -> Answer {
         let request = self.http.post(self.weir.url(path)).header("content-type", content_type).body(body);
-        answer(request.send().await.unwrap()).await
+        read_answer(request.send().await.unwrap()).await
     }
 
     /// Posts JSON to the route.
@@ -128,7 +128,7 @@ impl Client {
     /// Looks something up below the route: `?key=…`, `/id`, `/at/0/1`.
     pub(crate) async fn look(&self, rest: &str) -> Answer {
         let url = self.weir.url(&format!("/v1/events/{}{rest}", self.route));
-        answer(self.http.get(url).send().await.unwrap()).await
+        read_answer(self.http.get(url).send().await.unwrap()).await
     }
 
     /// The sum of all samples of a metric whose labels contain `labels`.
@@ -140,7 +140,7 @@ impl Client {
     }
 }
 
-async fn answer(response: reqwest::Response) -> Answer {
+pub(crate) async fn read_answer(response: reqwest::Response) -> Answer {
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let bytes = response.bytes().await.unwrap();
     Answer { status, headers, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null) }

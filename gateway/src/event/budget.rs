@@ -54,6 +54,13 @@ impl Permit {
         self.bytes += if taken { bytes } else { 0 };
         taken
     }
+
+    /// Takes so many bytes of the share, at most all of it, to be given back by themselves.
+    pub fn split(&mut self, bytes: usize) -> Permit {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        Permit { budget: Arc::clone(&self.budget), bytes }
+    }
 }
 
 impl Drop for Permit {
@@ -74,6 +81,9 @@ mod tests {
         assert!(first.grow(EVENT_OVERHEAD_BYTES));
         assert!(!first.grow(1));
         assert_eq!(budget.used_bytes(), 3 * EVENT_OVERHEAD_BYTES);
+        drop(first.split(EVENT_OVERHEAD_BYTES));
+        assert_eq!(budget.used_bytes(), 2 * EVENT_OVERHEAD_BYTES);
+        assert_eq!(first.split(usize::MAX).bytes, 2 * EVENT_OVERHEAD_BYTES);
         drop(first);
         assert_eq!(budget.used_bytes(), 0);
         assert!(budget.permit(usize::MAX).is_none());

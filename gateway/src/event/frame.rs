@@ -10,6 +10,8 @@ use crate::problem::{Code, Problem};
 pub enum Framing {
     /// One JSON text: an array is a batch, anything else is one event.
     Json,
+    /// One JSON array.
+    Batch,
     /// One JSON text a line.
     Ndjson,
     /// Exactly one event.
@@ -30,7 +32,8 @@ pub fn frame<'a>(body: &'a [u8], framing: Framing, limits: &Limits) -> Result<Fr
     let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
     match framing {
         Framing::Ndjson => lines(body, limits),
-        Framing::Json if first == Some(&b'[') => array(body, limits),
+        Framing::Json | Framing::Batch if first == Some(&b'[') => array(body, limits),
+        Framing::Batch => Err(Problem::new(Code::CloudEventsInvalid, "a batch is a JSON array")),
         Framing::Json | Framing::Single => {
             Ok(Frames { events: vec![RawEvent { bytes: body, index: None }], batch: false })
         }
@@ -86,6 +89,7 @@ mod tests {
         assert_eq!(split(r#" {"a":[1]} "#, Framing::Json), Ok(vec![r#"{"a":[1]}"#.into()]));
         assert_eq!(split("", Framing::Json), Ok(vec!["".into()]));
         assert_eq!(split("[1,2]", Framing::Single), Ok(vec!["[1,2]".into()]));
+        assert_eq!(split("{}", Framing::Batch), Err(Code::CloudEventsInvalid));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The event: what was received, and the same checked and with its attributes known. Nothing here knows
 //! of schemas, topics or HTTP; a route's rules for finding attributes arrive as [`Rules`].
 
+pub mod binary;
 pub mod budget;
 pub mod document;
 pub mod frame;
@@ -8,6 +9,9 @@ pub mod parse;
 pub mod selector;
 pub mod splice;
 pub mod text;
+pub mod trace;
+
+mod structured;
 
 use self::document::{Document, Kind, Node, locate};
 pub use self::parse::{Parser, Rules, TypeRule};
@@ -59,7 +63,7 @@ pub struct Attributes<'a> {
     pub time: Option<&'a str>,
     /// The client's word for the schema of the data; carried on, never fetched.
     pub dataschema: Option<&'a str>,
-    /// The media type of the data.
+    /// The media type of the data; empty when nothing says it.
     pub content_type: &'a str,
     /// Extension attributes in the order sent: record header name (`ce_` and the attribute's) and value.
     pub extensions: &'a [(&'a str, &'a str)],
@@ -75,7 +79,7 @@ impl<'a> Attributes<'a> {
             "subject" => self.ce_subject,
             "time" => self.time,
             "dataschema" => self.dataschema,
-            "datacontenttype" => Some(self.content_type),
+            "datacontenttype" => Some(self.content_type).filter(|text| !text.is_empty()),
             "specversion" => Some("1.0"),
             _ => {
                 let named = |header: &str| header.strip_prefix("ce_") == Some(name);

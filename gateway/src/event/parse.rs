@@ -1,11 +1,10 @@
 //! Raw events to events: the JSON is checked once, the attributes are found by the route's rules or read
 //! from a CloudEvents envelope. Whether the data is what a schema promises is not asked here.
 
-use base64::Engine as _;
 use bumpalo::Bump;
 
-use super::document::{self, Document, Kind, Node, Pointer, locate};
-use super::{Attributes, Event, Headers, Limits, RawEvent, Selected, Selector};
+use super::document::{self, Document};
+use super::{Attributes, Event, Headers, Limits, RawEvent, Selected, Selector, binary, structured};
 use crate::problem::{Code, Problem};
 
 /// How a route finds the attributes of a plain JSON event.
@@ -80,10 +79,33 @@ impl Parser {
         headers: &'a Headers,
     ) -> Result<Event<'a>, Problem> {
         let envelope = self.document(arena, raw.bytes)?;
-        let attributes = envelope_attributes(arena, envelope.root())?;
-        let data = envelope_data(arena, envelope.root(), raw.bytes, attributes.content_type)?;
-        let json = is_json(attributes.content_type);
-        let document = if json && !data.is_empty() { Some(self.document(arena, data)?) } else { None };
+        let attributes = structured::attributes(arena, envelope.root())?;
+        let data = structured::data(arena, envelope.root(), raw.bytes, attributes.content_type)?;
+        self.carried(arena, attributes, data, headers)
+    }
+
+    /// Reads a CloudEvent in binary mode: its attributes are headers, the body is its data.
+    pub fn binary<'a>(
+        &mut self,
+        arena: &'a Bump,
+        raw: RawEvent<'a>,
+        headers: &'a Headers,
+    ) -> Result<Event<'a>, Problem> {
+        let attributes = binary::attributes(arena, headers)?;
+        self.carried(arena, attributes, raw.bytes, headers)
+    }
+
+    /// An event whose attributes came with it. Its data is looked into only if it says that it is JSON.
+    fn carried<'a>(
+        &mut self,
+        arena: &'a Bump,
+        attributes: Attributes<'a>,
+        data: &'a [u8],
+        headers: &'a Headers,
+    ) -> Result<Event<'a>, Problem> {
+        self.within_limit(data)?;
+        let json = is_json(attributes.content_type) && !data.is_empty();
+        let document = if json { Some(self.document(arena, data)?) } else { None };
         Ok(Event { attributes, data, document, headers })
     }
 
@@ -101,11 +123,16 @@ impl Parser {
 
     /// Checks one JSON text within the limits.
     pub fn document<'a>(&mut self, arena: &'a Bump, bytes: &[u8]) -> Result<Document<'a>, Problem> {
-        if bytes.len() > self.limits.event_bytes_max {
-            let detail = format!("an event may have at most {} bytes", self.limits.event_bytes_max);
-            return Err(Problem::new(Code::EventTooLarge, detail));
-        }
+        self.within_limit(bytes)?;
         self.documents.parse(arena, bytes).map_err(|error| Problem::new(error.code(), error.to_string()))
+    }
+
+    fn within_limit(&self, bytes: &[u8]) -> Result<(), Problem> {
+        if bytes.len() <= self.limits.event_bytes_max {
+            return Ok(());
+        }
+        let detail = format!("an event may have at most {} bytes", self.limits.event_bytes_max);
+        Err(Problem::new(Code::EventTooLarge, detail))
     }
 }
 
@@ -153,7 +180,7 @@ fn plain_type<'a>(arena: &'a Bump, event: &Event<'a>, rules: &'a Rules) -> Resul
 }
 
 /// Refuses texts that no consumer could carry on: empty, too long, or with control characters.
-fn attribute<'a>(name: &str, text: &'a str) -> Result<&'a str, Problem> {
+pub(super) fn attribute<'a>(name: &str, text: &'a str) -> Result<&'a str, Problem> {
     let refused =
         |why: &str| Err(Problem::new(Code::InvalidAttribute, format!("the event's `{name}` {why}")));
     if text.is_empty() {
@@ -167,111 +194,19 @@ fn attribute<'a>(name: &str, text: &'a str) -> Result<&'a str, Problem> {
     }
 }
 
-fn envelope_attributes<'a>(arena: &'a Bump, envelope: Node<'_>) -> Result<Attributes<'a>, Problem> {
-    if envelope.kind() != Kind::Object {
-        return Err(invalid("a CloudEvent in structured mode is a JSON object"));
-    }
-    if envelope.get("specversion").and_then(|node| node.as_str()) != Some("1.0") {
-        return Err(invalid("`specversion` must be \"1.0\""));
-    }
-    let required = |name: &str| {
-        let text = envelope.get(name).and_then(|node| node.as_str());
-        let text = text.ok_or_else(|| invalid(format!("`{name}` is required and must be a string")))?;
-        attribute(name, arena.alloc_str(text))
-    };
-    let optional = |name: &str| match envelope.get(name) {
-        None => Ok(None),
-        Some(node) if node.kind() == Kind::Null => Ok(None),
-        Some(node) => {
-            let text = node.as_str().ok_or_else(|| invalid(format!("`{name}` must be a string")))?;
-            attribute(name, &*arena.alloc_str(text)).map(Some)
-        }
-    };
-    let time = optional("time")?;
-    if time.is_some_and(|time| time.parse::<jiff::Timestamp>().is_err()) {
-        return Err(invalid("`time` must be an RFC 3339 timestamp"));
-    }
-    Ok(Attributes {
-        id: required("id")?,
-        source: required("source")?,
-        event_type: required("type")?,
-        ce_subject: optional("subject")?,
-        time,
-        dataschema: optional("dataschema")?,
-        content_type: optional("datacontenttype")?.unwrap_or("application/json"),
-        extensions: extensions(arena, envelope)?,
-    })
+/// Refuses a name that is no CloudEvents attribute's (CloudEvents 1.0.2 §3.1).
+pub(super) fn attribute_name(name: &str) -> Result<(), Problem> {
+    let named = (1..=20).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    if named { Ok(()) } else { Err(invalid("attribute names are 1 to 20 characters of a-z and 0-9")) }
 }
 
-const CORE: [&str; 10] = [
-    "specversion",
-    "id",
-    "source",
-    "type",
-    "subject",
-    "time",
-    "dataschema",
-    "datacontenttype",
-    "data",
-    "data_base64",
-];
-
-fn extensions<'a>(arena: &'a Bump, envelope: Node<'_>) -> Result<&'a [(&'a str, &'a str)], Problem> {
-    let mut found = bumpalo::collections::Vec::new_in(arena);
-    let mut digits = itoa::Buffer::new();
-    for (name, node) in envelope.members().filter(|(name, _)| !CORE.contains(name)) {
-        let named = (1..=20).contains(&name.len())
-            && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-        if !named {
-            return Err(invalid("attribute names are 1 to 20 characters of a-z and 0-9"));
-        }
-        let text = match node.kind() {
-            Kind::Null => continue,
-            Kind::Boolean if node.as_bool() == Some(true) => "true",
-            Kind::Boolean => "false",
-            _ => match (node.as_str(), node.as_integer_text(&mut digits)) {
-                (Some(text), _) => &*arena.alloc_str(text),
-                (None, Some(integer)) => &*arena.alloc_str(integer),
-                (None, None) => {
-                    return Err(invalid(format!("attribute `{name}` is no string, integer or boolean")));
-                }
-            },
-        };
-        let header = bumpalo::format!(in arena, "ce_{}", name).into_bump_str();
-        found.push((header, attribute(name, text)?));
-    }
-    Ok(found.into_bump_slice())
+/// Refuses a `time` that is no RFC 3339 timestamp.
+pub(super) fn timestamp(time: &str) -> Result<(), Problem> {
+    let parsed = time.parse::<jiff::Timestamp>();
+    parsed.map(drop).map_err(|_| invalid("`time` must be an RFC 3339 timestamp"))
 }
 
-/// The data as it will be stored: JSON untouched, text unescaped, base64 decoded.
-fn envelope_data<'a>(
-    arena: &'a Bump,
-    envelope: Node<'_>,
-    bytes: &'a [u8],
-    content_type: &str,
-) -> Result<&'a [u8], Problem> {
-    let encoded = envelope.get("data_base64").filter(|node| node.kind() != Kind::Null);
-    match (envelope.get("data"), encoded) {
-        (Some(_), Some(_)) => Err(invalid("`data` and `data_base64` exclude each other")),
-        (None, None) => Ok(&[]),
-        (None, Some(node)) => {
-            let text = node.as_str().ok_or_else(|| invalid("`data_base64` must be a string"))?;
-            let decoded = base64::engine::general_purpose::STANDARD.decode(text);
-            decoded
-                .map(|data| &*arena.alloc_slice_copy(&data))
-                .map_err(|_| invalid("`data_base64` is not base64"))
-        }
-        (Some(node), None) => match node.as_str() {
-            Some(text) if !is_json(content_type) => Ok(arena.alloc_str(text).as_bytes()),
-            _ => {
-                let pointer = "/data".parse::<Pointer>().expect("a constant pointer");
-                let range = locate(bytes, &pointer).expect("the tape has it, so the text has it");
-                Ok(&bytes[range])
-            }
-        },
-    }
-}
-
-fn invalid(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
+pub(super) fn invalid(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
     Problem::new(Code::CloudEventsInvalid, detail)
 }

@@ -104,6 +104,7 @@ pub async fn discard(headers: &HeaderMap, mut body: Incoming) {
 const DISCARDED_BYTES_MAX: usize = 64 << 20;
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 
-fn overloaded() -> Problem {
+/// What is told when the budget is spent.
+pub fn overloaded() -> Problem {
     Problem::new(Code::Overloaded, "too many bytes in flight; try again in a moment")
 }

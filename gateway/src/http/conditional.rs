@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use http::HeaderMap;
-use http::header::{HeaderName, IF_NONE_MATCH};
+use http::header::IF_NONE_MATCH;
+
+use super::preferences::preference;
 
 /// The longest wait.
 const WAIT_MAX: Duration = Duration::from_secs(30);
-pub(super) const PREFER: HeaderName = HeaderName::from_static("prefer");
 
 /// What a client knows already, and how long it would wait for something else.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -23,8 +24,7 @@ impl Conditions {
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let tags = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
         let known = tags.collect::<Vec<_>>().join(",");
-        let preferences = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
-        let wait = preferences.flat_map(|value| value.split(',')).find_map(wait);
+        let wait = preference(headers, "wait").and_then(|seconds| seconds.parse().ok());
         Conditions {
             known: Some(known).filter(|known| !known.is_empty()),
             wait: Duration::from_secs(wait.unwrap_or(0)).min(WAIT_MAX),
@@ -41,18 +41,13 @@ impl Conditions {
     }
 }
 
-/// The seconds of one preference, if it is that one.
-fn wait(preference: &str) -> Option<u64> {
-    let preference = preference.split(';').next()?;
-    let (name, seconds) = preference.split_once('=')?;
-    name.trim().eq_ignore_ascii_case("wait").then(|| seconds.trim().trim_matches('"').parse().ok())?
-}
-
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+    use http::header::HeaderName;
 
     use super::*;
+    use crate::http::preferences::PREFER;
 
     fn of(headers: &[(HeaderName, &'static str)]) -> Conditions {
         let mut map = HeaderMap::new();

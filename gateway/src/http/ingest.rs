@@ -1,69 +1,99 @@
 //! `POST /v1/events/{route}` and `POST /v1/events`: a request becomes the pipeline's request, and the
 //! pipeline's answer a response. What a content type means is decided here, what an event is not.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use axum::body::Body;
+use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Request, Response};
+use http::request::Parts;
+use http::{HeaderMap, Response};
 use hyper::body::Incoming;
 
-use super::body::{Reader, discard};
-use super::reply;
+use super::body::{discard, overloaded};
+use super::preferences::preference;
+use super::{Edge, dry_run, lines, reply};
+use crate::event::binary::is_binary;
 use crate::event::frame::Framing;
 use crate::event::parse::is_json;
-use crate::pipeline::{self, Shape, Worker};
+use crate::pipeline::{Request, Shape, Worker};
 use crate::problem::{Code, Problem};
+use crate::route::Route;
 
 /// Answers one ingest request on the worker that accepted its connection. `route` is the path's last part.
-pub async fn ingest(
-    worker: &Rc<Worker>,
-    reader: &Reader,
-    route: Option<&str>,
-    request: Request<Incoming>,
-) -> Response<Body> {
-    match accept(worker, reader, route, request).await {
-        Ok(answer) => reply::answer(&answer),
-        Err(problem) => reply::problem(&problem),
+pub async fn ingest(edge: &Edge, route: Option<&str>, request: http::Request<Incoming>) -> Response<Body> {
+    accept(edge, route, request).await.unwrap_or_else(|problem| reply::problem(&problem))
+}
+
+/// What a request asks for, before its body is read.
+struct Asked {
+    shape: Shape,
+    framing: Framing,
+    route: Option<Arc<Route>>,
+    dry_run: bool,
+    strict: bool,
+}
+
+impl Asked {
+    fn of(worker: &Worker, route: Option<&str>, parts: &Parts) -> Result<Self, Problem> {
+        let route = route.map(|name| worker.route(name)).transpose()?;
+        let (shape, framing) = shape(&parts.headers, route.is_some())?;
+        let dry_run = dry_run::is_wanted(parts.uri.query())?;
+        let strict = preference(&parts.headers, "handling") == Some("strict");
+        Ok(Asked { shape, framing, route, dry_run, strict })
     }
 }
 
 async fn accept(
-    worker: &Rc<Worker>,
-    reader: &Reader,
+    edge: &Edge,
     route: Option<&str>,
-    request: Request<Incoming>,
-) -> Result<pipeline::Answer, Problem> {
+    request: http::Request<Incoming>,
+) -> Result<Response<Body>, Problem> {
     let (parts, body) = request.into_parts();
-    let route = route.map(|name| worker.route(name)).transpose();
-    let announced = route.and_then(|route| Ok((shape(&parts.headers, route.is_some())?, route)));
-    let ((shape, framing), route) = match announced {
-        Ok(announced) => announced,
+    let asked = match Asked::of(&edge.worker, route, &parts) {
+        Ok(asked) => asked,
         Err(problem) => {
             discard(&parts.headers, body).await;
             return Err(problem);
         }
     };
-    let (body, permit) = reader.read(&parts.headers, body).await?;
-    worker.run(pipeline::Request { route, shape, framing, headers: parts.headers, body, permit }).await
+    let Asked { shape, framing, route, dry_run, strict } = asked;
+    let make = |headers, (body, permit)| Request { route, shape, framing, strict, headers, body, permit };
+    if framing == Framing::Ndjson && !dry_run && !strict && lines::are_wanted(&parts.headers) {
+        let permit = edge.reader.budget.permit(0).ok_or_else(overloaded)?;
+        return Ok(lines::answer(edge, make(parts.headers, (Bytes::new(), permit)), body));
+    }
+    let read = edge.reader.read(&parts.headers, body).await?;
+    let minimal = preference(&parts.headers, "return") == Some("minimal");
+    let request = make(parts.headers, read);
+    if dry_run {
+        let (fates, batch) = edge.worker.rehearse(request).await?;
+        return Ok(dry_run::answer(&fates, batch));
+    }
+    let answer = edge.worker.run(request).await?;
+    let short = minimal.then(|| reply::minimal(&answer)).flatten();
+    Ok(short.unwrap_or_else(|| reply::answer(&answer)))
 }
 
-/// What a content type announces. The batch prefix comes first: it starts with the structured one.
+/// What the headers announce. The batch prefix comes first: it starts with the structured one (CloudEvents 1.0.2, HTTP
+/// §3).
 fn shape(headers: &HeaderMap, has_route: bool) -> Result<(Shape, Framing), Problem> {
     let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let refused = |detail: &'static str| Err(Problem::new(Code::UnsupportedMediaType, detail));
+    if !essence.starts_with("application/cloudevents") && is_binary(headers) {
+        return Ok((Shape::Binary, Framing::Single));
+    }
     if !charset_is_utf8(given) {
         return refused("JSON is UTF-8: leave the charset away");
     }
     match essence.as_str() {
+        "application/cloudevents-batch+json" => Ok((Shape::Structured, Framing::Batch)),
         "application/cloudevents+json" => Ok((Shape::Structured, Framing::Single)),
         other if other.starts_with("application/cloudevents") => {
-            refused("of CloudEvents, this gateway takes application/cloudevents+json")
+            refused("of CloudEvents, this gateway takes application/cloudevents+json and its batches")
         }
-        _ if !has_route => {
-            refused("send application/cloudevents+json here, or plain JSON to /v1/events/{route}")
-        }
+        _ if !has_route => refused("send CloudEvents here, in any mode, or plain JSON to /v1/events/{route}"),
         "application/x-ndjson" | "application/ndjson" | "application/jsonl" => {
             Ok((Shape::Plain, Framing::Ndjson))
         }
@@ -100,10 +130,14 @@ mod tests {
         assert_eq!(read("Application/JSON", true), json);
         assert_eq!(read("application/vnd.github+json", true), json);
         assert_eq!(read("application/x-ndjson", true), Some((Shape::Plain, Framing::Ndjson)));
-        let refused =
-            ["application/x-www-form-urlencoded", "application/cloudevents-batch+json", "text/plain", ""];
+        let batch = Some((Shape::Structured, Framing::Batch));
+        assert_eq!(read("application/cloudevents-batch+json; charset=UTF-8", false), batch);
+        let refused = ["application/x-www-form-urlencoded", "application/cloudevents+xml", "text/plain", ""];
         assert!(refused.iter().all(|content_type| read(content_type, true).is_none()));
         assert_eq!(read("application/json", false), None);
         assert_eq!(read("application/json; charset=utf-16", true), None);
+        let mut headers = HeaderMap::new();
+        headers.insert("ce-id", http::HeaderValue::from_static("1"));
+        assert_eq!(shape(&headers, false).ok(), Some((Shape::Binary, Framing::Single)));
     }
 }

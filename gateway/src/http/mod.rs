@@ -11,7 +11,11 @@ pub mod reply;
 pub mod workers;
 
 mod conditional;
+mod dry_run;
 mod lasting;
+mod lines;
+mod options;
+mod preferences;
 mod tail;
 
 use std::convert::Infallible;
@@ -22,6 +26,7 @@ use axum::Router;
 use axum::body::Body;
 use http::{Method, Request, Response, header};
 use hyper::body::Incoming;
+use tokio::sync::watch;
 use tower::ServiceExt as _;
 
 use self::body::Reader;
@@ -60,6 +65,8 @@ pub struct Edge {
     pub lookups: Router,
     /// Where answers are counted.
     pub metrics: Arc<Metrics>,
+    /// Turns true when the gateway stops.
+    pub stopping: watch::Receiver<bool>,
 }
 
 impl Edge {
@@ -87,14 +94,17 @@ impl Edge {
         match (request.method(), rest) {
             (&Method::POST, Some(name)) => {
                 let name = name.map(str::to_owned);
-                ingest::ingest(&self.worker, &self.reader, name.as_deref(), request).await
+                ingest::ingest(self, name.as_deref(), request).await
             }
+            (&Method::OPTIONS, Some(_)) => options::options(request.headers()),
             (&Method::GET, Some(Some(_))) | (_, None) => {
                 // Boxed, so that the frequent path does not carry its size along.
                 let Ok(response) = Box::pin(self.lookups.clone().oneshot(request.map(Body::new))).await;
                 response
             }
-            (_, Some(name)) => method_not_allowed(if name.is_some() { "GET, POST" } else { "POST" }),
+            (_, Some(name)) => {
+                method_not_allowed(if name.is_some() { "GET, POST, OPTIONS" } else { "POST, OPTIONS" })
+            }
         }
     }
 }

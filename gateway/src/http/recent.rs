@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde::Deserialize;
 
 use super::conditional::Conditions;
+use super::preferences::PREFERENCE_APPLIED;
 use super::{reply, tail};
 use crate::problem::{Code, Problem};
 use crate::recent::{ById, ByKey, Event, Level, Recent};
@@ -25,7 +26,6 @@ pub(super) const TEXT_BYTES_MAX: usize = 512;
 /// Between two looks of one that waits: whatever else is written, it is not looked for more often.
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
-const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// The lookup routes; without a read model they answer `recent-disabled`.
 pub fn router(recent: Option<Recent>) -> Router {

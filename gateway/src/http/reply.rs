@@ -6,8 +6,9 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
+use super::preferences::PREFERENCE_APPLIED;
 use crate::event::text::write_json_string;
-use crate::pipeline::{Answer, Ending, Receipt};
+use crate::pipeline::{Answer, Ending, Receipt, Share};
 use crate::problem::{Code, Outcome, Problem};
 
 /// How long a client that was refused for our reasons should wait, in seconds.
@@ -18,24 +19,62 @@ pub fn answer(answer: &Answer) -> Response<Body> {
     let mut out = Vec::with_capacity(512 * answer.endings.len().max(1));
     match (answer.batch, answer.endings.as_slice()) {
         (false, [Ending::Refused(refused)]) => return problem(refused),
-        (false, [ending]) => write_ending(&mut out, answer, ending),
-        (_, endings) => {
+        (false, [_]) => answer.each().for_each(|(share, ending)| write_ending(&mut out, share, ending)),
+        _ => {
             out.extend_from_slice(b"{\"results\":[");
-            for (index, ending) in endings.iter().enumerate() {
+            for (index, (share, ending)) in answer.each().enumerate() {
                 if index > 0 {
                     out.push(b',');
                 }
-                write_ending(&mut out, answer, ending);
+                write_ending(&mut out, share, ending);
             }
             out.extend_from_slice(b"]}");
         }
     }
-    let status = if answer.batch { batch_status(&answer.endings) } else { single_status(&answer.endings) };
-    let mut response = json(status, "application/json", out);
-    if status.is_server_error() {
+    let mut response = json(status(answer), "application/json", out);
+    if response.status().is_server_error() {
         response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_S);
     }
     response
+}
+
+/// The answer to a client that wants no receipts, if all ended well (RFC 7240 §4.2).
+pub fn minimal(answer: &Answer) -> Option<Response<Body>> {
+    if answer.endings.iter().any(|ending| ending_status(ending) >= 300) {
+        return None;
+    }
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(PREFERENCE_APPLIED, HeaderValue::from_static("return=minimal"));
+    Some(response)
+}
+
+/// One line for each event.
+pub fn lines(answer: &Answer) -> Vec<u8> {
+    let mut out = Vec::with_capacity(512 * answer.endings.len());
+    for (share, ending) in answer.each() {
+        write_ending(&mut out, share, ending);
+        out.push(b'\n');
+    }
+    out
+}
+
+/// So many lines that all say the same.
+pub fn refused_lines(problem: &Problem, lines: usize) -> Vec<u8> {
+    let mut line = Vec::with_capacity(256);
+    write_refused(&mut line, problem);
+    line.push(b'\n');
+    line.repeat(lines)
+}
+
+fn status(answer: &Answer) -> StatusCode {
+    let statuses: Vec<_> = answer.endings.iter().map(ending_status).collect();
+    match statuses.as_slice() {
+        [status] if !answer.batch => {
+            StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+        }
+        statuses => batch_status(statuses),
+    }
 }
 
 /// An error that answers a whole request.
@@ -58,12 +97,6 @@ pub fn json(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Re
     response
 }
 
-fn single_status(endings: &[Ending]) -> StatusCode {
-    endings.first().map_or(StatusCode::OK, |ending| {
-        StatusCode::from_u16(ending_status(ending)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
-    })
-}
-
 fn ending_status(ending: &Ending) -> u16 {
     match ending {
         Ending::Stored(_) => 201,
@@ -74,16 +107,17 @@ fn ending_status(ending: &Ending) -> u16 {
 
 /// 200 if all ended well, 207 if some did; else the one status they share, 422 if all are the client's
 /// fault, 503 otherwise.
-fn batch_status(endings: &[Ending]) -> StatusCode {
-    let statuses = || endings.iter().map(ending_status);
-    let well = statuses().filter(|status| *status < 300).count();
-    let status = if well == endings.len() {
+pub fn batch_status(statuses: &[u16]) -> StatusCode {
+    let well = statuses.iter().filter(|status| **status < 300).count();
+    let status = if well == statuses.len() {
         200
     } else if well > 0 {
         207
-    } else if let Some(shared) = statuses().next().filter(|first| statuses().all(|status| status == *first)) {
-        shared
-    } else if statuses().all(|status| status < 500) {
+    } else if let Some(shared) =
+        statuses.first().filter(|first| statuses.iter().all(|status| status == *first))
+    {
+        *shared
+    } else if statuses.iter().all(|status| *status < 500) {
         422
     } else {
         503
@@ -91,14 +125,14 @@ fn batch_status(endings: &[Ending]) -> StatusCode {
     StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-fn write_ending(out: &mut Vec<u8>, answer: &Answer, ending: &Ending) {
-    match ending {
-        Ending::Stored(receipt) => {
-            write_receipt(out, answer, receipt);
+fn write_ending(out: &mut Vec<u8>, share: Option<&Share>, ending: &Ending) {
+    match (ending, share) {
+        (Ending::Stored(receipt), Some(share)) => {
+            write_receipt(out, share, receipt);
             out.extend_from_slice(b",\"outcome\":\"stored\",\"duplicate\":false}");
         }
-        Ending::DeadLettered(receipt, reason) => {
-            write_receipt(out, answer, receipt);
+        (Ending::DeadLettered(receipt, reason), Some(share)) => {
+            write_receipt(out, share, receipt);
             out.extend_from_slice(b",\"outcome\":\"dead-lettered\"");
             let texts = [("plugin", &*reason.plugin), ("code", reason.code), ("reason", &*reason.text)];
             for (name, text) in texts {
@@ -109,11 +143,11 @@ fn write_ending(out: &mut Vec<u8>, answer: &Answer, ending: &Ending) {
             }
             out.push(b'}');
         }
-        Ending::Dropped(dropped) => {
+        (Ending::Dropped(dropped), Some(share)) => {
             out.extend_from_slice(b"{\"id\":");
             write_json_string(out, &dropped.id);
             out.extend_from_slice(b",\"route\":");
-            write_json_string(out, &answer.route.name);
+            write_json_string(out, &share.route.name);
             out.extend_from_slice(b",\"outcome\":\"dropped\",\"plugin\":");
             write_json_string(out, &dropped.plugin);
             if let Some(reason) = &dropped.reason {
@@ -122,24 +156,29 @@ fn write_ending(out: &mut Vec<u8>, answer: &Answer, ending: &Ending) {
             }
             out.push(b'}');
         }
-        Ending::Refused(problem) => {
-            out.extend_from_slice(b"{\"problem\":");
-            write_problem(out, problem);
-            out.push(b'}');
-        }
+        (Ending::Refused(problem), _) => write_refused(out, problem),
+        // No such ending is made without a route.
+        (_, None) => write_refused(out, &Problem::new(Code::Internal, "an event ended without a route")),
     }
 }
 
+/// An event that was refused, in its place among the others.
+pub fn write_refused(out: &mut Vec<u8>, problem: &Problem) {
+    out.extend_from_slice(b"{\"problem\":");
+    write_problem(out, problem);
+    out.push(b'}');
+}
+
 /// A receipt but for its outcome.
-fn write_receipt(out: &mut Vec<u8>, answer: &Answer, receipt: &Receipt) {
+fn write_receipt(out: &mut Vec<u8>, share: &Share, receipt: &Receipt) {
     let mut number = itoa::Buffer::new();
-    let [id, source, event_type] = receipt.attributes(&answer.common);
+    let [id, source, event_type] = receipt.attributes(&share.common);
     let texts = [
         ("{\"id\":", id),
         (",\"source\":", source),
         (",\"type\":", event_type),
-        (",\"route\":", &answer.route.name),
-        (",\"topic\":", receipt.topic(&answer.common)),
+        (",\"route\":", &share.route.name),
+        (",\"topic\":", receipt.topic(&share.common)),
     ];
     for (name, text) in texts {
         out.extend_from_slice(name.as_bytes());
@@ -153,17 +192,17 @@ fn write_receipt(out: &mut Vec<u8>, answer: &Answer, receipt: &Receipt) {
         None => out.extend_from_slice(b"null"),
     }
     out.extend_from_slice(b",\"key\":");
-    match receipt.partition_key(&answer.common) {
+    match receipt.partition_key(&share.common) {
         Some(key) => write_json_string(out, key),
         None => out.extend_from_slice(b"null"),
     }
     out.extend_from_slice(b",\"schema\":");
-    match receipt.schema(&answer.common) {
+    match receipt.schema(&share.common) {
         Some(schema) => out.extend_from_slice(schema.receipt().as_bytes()),
         None => out.extend_from_slice(b"null"),
     }
     out.extend_from_slice(b",\"plugins\":");
-    out.extend_from_slice(receipt.plugins(&answer.common).as_bytes());
+    out.extend_from_slice(receipt.plugins(&share.common).as_bytes());
 }
 
 fn write_problem(out: &mut Vec<u8>, problem: &Problem) {
@@ -202,10 +241,6 @@ pub fn not_found() -> Response<Body> {
 mod tests {
     use super::*;
 
-    fn refused(code: Code) -> Ending {
-        Ending::Refused(Problem::new(code, ""))
-    }
-
     #[test]
     fn a_batch_has_one_status() {
         let (bad, too_large) = (Code::SchemaViolation, Code::EventTooLarge);
@@ -217,8 +252,8 @@ mod tests {
             (&[bad, Code::KafkaUnavailable], 503),
         ];
         for (codes, status) in cases {
-            let endings: Vec<_> = codes.iter().map(|code| refused(*code)).collect();
-            assert_eq!(batch_status(&endings).as_u16(), status, "{codes:?}");
+            let statuses: Vec<_> = codes.iter().map(|code| code.status()).collect();
+            assert_eq!(batch_status(&statuses).as_u16(), status, "{codes:?}");
         }
     }
 }

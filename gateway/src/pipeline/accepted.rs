@@ -10,6 +10,7 @@ use super::outcome::{Common, Receipt};
 use super::{Ending, Shape};
 use crate::event::Headers;
 use crate::event::frame::Framing;
+use crate::event::trace::Trace;
 use crate::kafka::delivery::Delivery;
 use crate::kafka::producer::Producer;
 use crate::metrics::RouteMetrics;
@@ -41,6 +42,7 @@ impl Accepted {
             schema: subject.and_then(|subject| registry.subject(subject)),
             shape: self.shape,
             headers: &self.headers,
+            trace: Trace::of(&self.headers),
             time: self.time,
             metrics: &self.metrics,
         }

@@ -10,14 +10,15 @@ use bumpalo::Bump;
 
 use super::accepted::{Draft, Drafts};
 use super::outcome::advice;
-use super::{Ending, Receipt, Request, Shape, Shared};
+use super::{Ending, Receipt, Shape};
+use crate::event::trace::Trace;
 use crate::event::{Event, Headers, Limits, Parser, RawEvent};
 use crate::kafka::delivery::Delivery;
 use crate::kafka::producer::{Outgoing, Producer, Sender, Topic};
 use crate::metrics::{RouteMetrics, Stage};
 use crate::plugin::{Chains, Pace, SeenBy, WorkerChains};
 use crate::problem::{Code, Problem};
-use crate::route::{Edits, Reason, Record, Route};
+use crate::route::{Edits, Hop, Reason, Record, Route};
 use crate::schema::{Registry, Schema, Unmatched, ValidEvent};
 
 /// An arena that grew past this is given back.
@@ -31,6 +32,7 @@ pub(super) struct Job<'r> {
     pub(super) schema: Option<&'r Arc<Schema>>,
     pub(super) shape: Shape,
     pub(super) headers: &'r Headers,
+    pub(super) trace: Trace<'r>,
     pub(super) time: SystemTime,
     pub(super) metrics: &'r RouteMetrics,
 }
@@ -100,19 +102,6 @@ impl Bench {
         Bench { arena: Bump::new(), parser: Parser::new(limits), chains, subject: String::new(), aside }
     }
 
-    /// The route of a CloudEvent that came without one in its path.
-    pub(super) fn match_route(
-        &mut self,
-        shared: &Shared,
-        request: &Request,
-        events: &[RawEvent<'_>],
-    ) -> Result<Arc<Route>, Problem> {
-        let arena = Bump::new();
-        let raw = events.first().ok_or_else(|| Problem::new(Code::InvalidJson, "the body is empty"))?;
-        let event = self.parser.structured(&arena, *raw, &request.headers)?;
-        shared.routes.matching(event.attributes()).cloned()
-    }
-
     /// Takes one chunk as far as it goes without Kafka's word; adds one draft for each of its events.
     pub(super) fn work<'r>(
         &mut self,
@@ -169,6 +158,7 @@ impl Bench {
         let parsed = match job.shape {
             Shape::Plain => self.parser.plain(arena, raw, job.headers, &job.route.rules),
             Shape::Structured => self.parser.structured(arena, raw, job.headers),
+            Shape::Binary => self.parser.binary(arena, raw, job.headers),
         };
         let event = parsed.map_err(refused)?;
         match_schema(job, event, &mut self.subject)
@@ -183,7 +173,7 @@ impl Bench {
 }
 
 /// The way out of a chunk: to Kafka, by a producer and a topic looked up once.
-struct Exit<'j, 'r> {
+pub(super) struct Exit<'j, 'r> {
     job: &'j Job<'r>,
     delivery: &'j Arc<Delivery>,
     plugins: &'j SeenBy,
@@ -194,7 +184,12 @@ struct Exit<'j, 'r> {
 }
 
 impl<'j, 'r> Exit<'j, 'r> {
-    fn new(job: &'j Job<'r>, delivery: &'j Arc<Delivery>, plugins: &'j SeenBy, sender: &'j Sender) -> Self {
+    pub(super) fn new(
+        job: &'j Job<'r>,
+        delivery: &'j Arc<Delivery>,
+        plugins: &'j SeenBy,
+        sender: &'j Sender,
+    ) -> Self {
         let time_ms = job
             .time
             .duration_since(UNIX_EPOCH)
@@ -202,8 +197,9 @@ impl<'j, 'r> Exit<'j, 'r> {
         Exit { job, delivery, plugins, time_ms, sender, topic: sender.topic(&job.route.topic) }
     }
 
-    fn hand_over(&self, arena: &Bump, passing: &Passing<'_>, drafts: &mut Drafts) -> Draft {
-        let record = Record::new(arena, self.job.route, &passing.event, &passing.edits, &self.plugins.header);
+    pub(super) fn hand_over(&self, arena: &Bump, passing: &Passing<'_>, drafts: &mut Drafts) -> Draft {
+        let hop = Hop { plugins: &self.plugins.header, trace: self.job.trace };
+        let record = Record::new(arena, self.job.route, &passing.event, &passing.edits, hop);
         match self.send(&record, &passing.event, drafts) {
             Ok(receipt) => Draft::Sent(receipt, None),
             Err(ended) => ended,

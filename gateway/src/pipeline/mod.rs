@@ -2,13 +2,16 @@
 //! here is only their order, in chunks so that a large request does not starve its worker's neighbours.
 
 mod accepted;
+mod answer;
 mod chunk;
 mod enduring;
 mod lane;
+mod matching;
 pub mod outcome;
 mod plugins;
 mod rehearsal;
 mod shadows;
+mod strict;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -23,6 +26,7 @@ use futures_util::FutureExt as _;
 use tokio::sync::Notify;
 
 use self::accepted::{Accepted, Draft, Drafts};
+pub use self::answer::{Answer, Ending, Share};
 use self::chunk::Bench;
 use self::enduring::Enduring;
 pub use self::lane::Lanes;
@@ -40,7 +44,7 @@ use crate::kafka::producers::Producers;
 use crate::metrics::{Metrics, RouteMetrics, Stage};
 use crate::plugin::{Pace, Versions};
 use crate::problem::{Code, Problem};
-use crate::route::{Reason, Route, Routes};
+use crate::route::{Route, Routes};
 use crate::schema::{Schema, Schemas};
 
 /// A chunk ends at so many events or bytes; then the worker looks at its other requests.
@@ -93,15 +97,17 @@ impl Shared {
 pub enum Shape {
     /// The body is the data; attributes come from the route's rules.
     Plain,
-    /// The body is a CloudEvent in structured mode.
+    /// The body holds CloudEvents in structured mode.
     Structured,
+    /// The headers are a CloudEvent's attributes, the body is its data.
+    Binary,
 }
 
 impl Shape {
     /// The content type of an event's bytes as they were sent.
     fn content_type<'a>(self, attributes: &Attributes<'a>) -> &'a str {
         match self {
-            Shape::Plain => attributes.content_type,
+            Shape::Plain | Shape::Binary => attributes.content_type,
             Shape::Structured => "application/cloudevents+json",
         }
     }
@@ -116,38 +122,14 @@ pub struct Request {
     pub shape: Shape,
     /// How it holds events.
     pub framing: Framing,
+    /// Nothing of it is to be produced unless all of it can be.
+    pub strict: bool,
     /// The headers that rules and plugins may read.
     pub headers: Headers,
     /// The body, one buffer.
     pub body: Bytes,
     /// The share of the byte budget taken for it.
     pub permit: Permit,
-}
-
-/// How one event ended, as the client is told.
-#[derive(Debug)]
-pub enum Ending {
-    /// In Kafka.
-    Stored(Receipt),
-    /// In the route's dead-letter topic, and why.
-    DeadLettered(Receipt, Box<Reason>),
-    /// Not stored, by a plugin's decision.
-    Dropped(Dropped),
-    /// Refused, failed or unknown: the code says which.
-    Refused(Problem),
-}
-
-/// The endings of a request's events, in order, and what they share.
-#[derive(Debug)]
-pub struct Answer {
-    /// The route that took them.
-    pub route: Arc<Route>,
-    /// What receipts refer to.
-    pub common: Common,
-    /// Whether the client sent a batch and so gets a list.
-    pub batch: bool,
-    /// One per event.
-    pub endings: Vec<Ending>,
 }
 
 /// The pipeline on one thread, with its own buffers and plugin instances.
@@ -174,10 +156,15 @@ impl Worker {
         self.shared.routes.at_path(path).cloned().ok_or_else(|| Problem::new(Code::UnknownRoute, detail))
     }
 
+    /// Bounds on an event.
+    pub fn limits(&self) -> &Limits {
+        &self.shared.limits
+    }
+
     /// Takes a request's events to their endings. A client that goes away does not leave them half done.
     pub async fn run(self: &Rc<Self>, request: Request) -> Result<Answer, Problem> {
         let running = Running::begin(self);
-        let answered = async move { running.0.accept(request).await };
+        let answered = async move { running.0.answer(request).await };
         let answered = Enduring::new(AssertUnwindSafe(answered).catch_unwind()).await;
         answered.unwrap_or_else(|_| Err(Problem::new(Code::Internal, "the request's task ended early")))
     }
@@ -202,18 +189,33 @@ impl Worker {
         self.running.load(Ordering::Relaxed)
     }
 
-    async fn accept(&self, mut request: Request) -> Result<Answer, Problem> {
+    async fn answer(&self, request: Request) -> Result<Answer, Problem> {
+        match &request.route {
+            Some(route) => {
+                let route = Arc::clone(route);
+                self.accept(&route, request).await
+            }
+            None => self.match_routes(request).await,
+        }
+    }
+
+    /// Takes the events of one route to their endings.
+    async fn accept(&self, route: &Arc<Route>, mut request: Request) -> Result<Answer, Problem> {
         let frames = frame(&request.body, request.framing, &self.shared.limits)?;
         let (events, batch) = (frames.events, frames.batch);
-        let route = self.match_route(&request, &events)?;
-        let in_flight = InFlight::new(self.shared.metrics_of(Some(&route)), events.len());
+        let in_flight = InFlight::new(self.shared.metrics_of(Some(route)), events.len());
         if !request.permit.grow(EVENT_OVERHEAD_BYTES * events.len().saturating_sub(1)) {
             let detail = "too many bytes in flight; try again in a moment";
             return Err(in_flight.refuse(Problem::new(Code::Overloaded, detail)));
         }
+        if request.strict
+            && let Err(problem) = strict::within_bounds(&request.body, &mut request.permit)
+        {
+            return Err(in_flight.refuse(problem));
+        }
         let delivery = Delivery::new(events.len(), request.body.clone(), Some(request.permit));
         let accepted = Accepted {
-            route: Arc::clone(&route),
+            route: Arc::clone(route),
             registry: self.shared.schemas.current(),
             shape: request.shape,
             framing: request.framing,
@@ -225,7 +227,11 @@ impl Worker {
             metrics: Arc::clone(in_flight.metrics()),
         };
         let mut drafts = Drafts { list: Vec::with_capacity(events.len()), common: Common::default() };
-        self.work(&accepted, &events, &mut drafts).await;
+        if request.strict {
+            self.work_strictly(&accepted, &events, &mut drafts).await;
+        } else {
+            self.work(&accepted, &events, &mut drafts).await;
+        }
         if drafts.list.len() < events.len() {
             let deadline = Instant::now() + self.shared.answer_timeout;
             let rest = Rest { request: accepted, events: events.len(), drafts, deadline };
@@ -238,7 +244,7 @@ impl Worker {
         in_flight.metrics().took(Stage::Kafka, handed_over.elapsed());
         let endings: Vec<_> = settle(drafts.list, explained, &delivery);
         in_flight.settle(&endings);
-        Ok(Answer { route, common: drafts.common, batch, endings })
+        Ok(Answer::of_route(Share { route: Arc::clone(route), common: drafts.common }, batch, endings))
     }
 
     /// Chunk after chunk, as far as it may go here.
@@ -271,15 +277,6 @@ impl Worker {
             Some(lane) => lane.finish(rest).await,
             None => Ok(turned_away(rest.drafts, rest.events)),
         }
-    }
-
-    /// The route by path, or by the attributes of a CloudEvent. An event without a route is counted too.
-    fn match_route(&self, request: &Request, events: &[RawEvent<'_>]) -> Result<Arc<Route>, Problem> {
-        if let Some(route) = &request.route {
-            return Ok(Arc::clone(route));
-        }
-        let matched = self.bench.borrow_mut().match_route(&self.shared, request, events);
-        matched.map_err(|problem| InFlight::new(self.shared.metrics_of(None), events.len()).refuse(problem))
     }
 }
 

@@ -8,13 +8,14 @@ use bumpalo::Bump;
 
 use super::accepted::Draft;
 use super::chunk::{Bench, Job, Passing, Step, Stopped};
-use super::{Ending, Shape, chunks, violation};
+use super::{Ending, Request, Shape, Worker, chunks, violation};
 use crate::event::frame::{Framing, frame};
+use crate::event::trace::Trace;
 use crate::event::{Headers, Limits, Parser};
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::plugin::Chains;
 use crate::problem::{Code, Problem};
-use crate::route::{Reason, Record, Route};
+use crate::route::{Hop, Reason, Record, Route};
 use crate::schema::Registry;
 
 /// A place to rehearse: buffers and plugin instances of its own, for one route.
@@ -93,6 +94,7 @@ impl Rehearsal {
             schema: subject.and_then(|subject| scene.registry.subject(subject)),
             shape: scene.shape,
             headers: scene.headers,
+            trace: Trace::of(scene.headers),
             time: scene.time,
             metrics: &self.metrics,
         };
@@ -111,10 +113,41 @@ impl Rehearsal {
     }
 }
 
+impl Worker {
+    /// What would become of a request's events, in order, and whether they are a batch. Off the worker, with instances
+    /// of its own, so that it may take its time.
+    pub async fn rehearse(&self, request: Request) -> Result<(Vec<Fate>, bool), Problem> {
+        let limits = self.shared.limits;
+        let frames = frame(&request.body, request.framing, &limits)?;
+        let (batch, first) = (frames.batch, frames.events.first().copied());
+        let route = match (&request.route, first) {
+            (Some(route), _) => Arc::clone(route),
+            (None, Some(event)) => self.route_of(&request, event)?,
+            (None, None) => return Ok((Vec::new(), batch)),
+        };
+        let (chains, registry) =
+            (Arc::clone(&self.shared.plugins.generation()), self.shared.schemas.current());
+        let rehearsed = tokio::task::spawn_blocking(move || {
+            Rehearsal::new(limits, chains, &route.name)?.run(&Scene {
+                route: &route,
+                registry: &registry,
+                shape: request.shape,
+                framing: request.framing,
+                headers: &request.headers,
+                body: &request.body,
+                time: SystemTime::now(),
+            })
+        });
+        let ended_early = |_| Err(Problem::new(Code::Internal, "the dry run ended early"));
+        rehearsed.await.unwrap_or_else(ended_early).map(|fates| (fates, batch))
+    }
+}
+
 fn fate(arena: &Bump, job: &Job<'_>, sent: &[u8], step: Step<'_>, seen_by: &str, limits: Limits) -> Fate {
     match step {
         Ok(Passing { event, edits }) => {
-            Fate::Stored(Rehearsed::new(&Record::new(arena, job.route, &event, &edits, seen_by)))
+            let hop = Hop { plugins: seen_by, trace: job.trace };
+            Fate::Stored(Rehearsed::new(&Record::new(arena, job.route, &event, &edits, hop)))
         }
         Err(Stopped::DeadLetter(dead)) => {
             let Passing { event, edits } = &dead.passing;

@@ -117,7 +117,7 @@ async fn serve(
         listen: listener.local_addr().map_err(ServeError::system("listen"))?,
         admin: admin_listener.local_addr().map_err(ServeError::system("admin"))?,
     };
-    let edge = edges(&shared, &budget, &metrics, limits, recent.clone());
+    let edge = edges(&shared, &budget, &metrics, limits, (recent.clone(), stopped.clone()));
     let workers = Workers::start(config.worker_count(), limits, &stopped, edge);
     let workers = Arc::new(workers.map_err(ServeError::system("the workers cannot start"))?);
     let stopping = Arc::new(AtomicBool::new(false));
@@ -190,7 +190,7 @@ fn edges(
     budget: &Arc<Budget>,
     metrics: &Arc<Metrics>,
     limits: Limits,
-    recent: Option<Recent>,
+    (recent, stopping): (Option<Recent>, watch::Receiver<bool>),
 ) -> impl Fn(Arc<AtomicUsize>) -> Rc<Edge> + Clone + Send + 'static {
     let (shared, budget, metrics) = (Arc::clone(shared), Arc::clone(budget), Arc::clone(metrics));
     move |running| {
@@ -201,7 +201,7 @@ fn edges(
         };
         let (worker, metrics) = (Worker::new(Arc::clone(&shared), running), Arc::clone(&metrics));
         let lookups = http::recent::router(recent.as_ref().map(Recent::on_this_runtime));
-        Rc::new(Edge { worker, reader, lookups, metrics })
+        Rc::new(Edge { worker, reader, lookups, metrics, stopping: stopping.clone() })
     }
 }
 

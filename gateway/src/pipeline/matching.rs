@@ -1,0 +1,115 @@
+//! CloudEvents that came without a route in their path: each is matched by its own attributes. The events of a batch
+//! may belong to several routes; then each route gets a batch of its own, in the order sent.
+
+use std::sync::Arc;
+
+use bumpalo::Bump;
+use bytes::{BufMut as _, Bytes, BytesMut};
+use futures_util::future::join_all;
+
+use super::outcome::InFlight;
+use super::{Answer, Request, Shape, Worker};
+use crate::event::RawEvent;
+use crate::event::frame::{Framing, frame};
+use crate::problem::{Code, Problem};
+use crate::route::Route;
+
+/// The events of a batch that one route takes, by their places in it.
+struct Part {
+    route: Arc<Route>,
+    indices: Vec<usize>,
+}
+
+impl Worker {
+    /// Takes the events of a request without a route to their endings.
+    pub(super) async fn match_routes(&self, mut request: Request) -> Result<Answer, Problem> {
+        let body = request.body.clone();
+        let frames = frame(&body, request.framing, &self.shared.limits)?;
+        if !frames.batch {
+            let event = frames.events.first().copied().unwrap_or(RawEvent { bytes: &body, index: None });
+            let route = self.route_of(&request, event).map_err(|problem| self.refuse(problem, 1))?;
+            return self.accept(&route, request).await;
+        }
+        let (mut parts, mut refused) = (Vec::<Part>::new(), Vec::new());
+        for (index, event) in frames.events.iter().enumerate() {
+            match self.route_of(&request, *event) {
+                Ok(route) => match parts.iter_mut().find(|part| Arc::ptr_eq(&part.route, &route)) {
+                    Some(part) => part.indices.push(index),
+                    None => parts.push(Part { route, indices: vec![index] }),
+                },
+                Err(problem) => refused.push((index, problem)),
+            }
+        }
+        if let [only] = parts.as_slice()
+            && refused.is_empty()
+        {
+            return self.accept(&only.route, request).await;
+        }
+        if request.strict && !frames.events.is_empty() {
+            let detail = "its events do not all belong to one route; post it to /v1/events/{route}";
+            return Err(self.refuse(Problem::new(Code::BatchRefused, detail), frames.events.len()));
+        }
+        let refused = refused.into_iter().map(|(index, problem)| (index, self.refuse(problem, 1)));
+        let mut refused: Vec<_> = refused.collect();
+        let accepting = parts.into_iter().map(|part| {
+            let body = batch_of(&part.indices, &frames.events);
+            let permit = request.permit.split(2 * body.len());
+            let headers = request.headers.clone();
+            let own = Request {
+                route: None,
+                shape: request.shape,
+                framing: Framing::Batch,
+                strict: false,
+                headers,
+                body,
+                permit,
+            };
+            async move { (part.indices, self.accept(&part.route, own).await) }
+        });
+        let mut answered = Vec::new();
+        for (indices, answer) in join_all(accepting).await {
+            match answer {
+                Ok(answer) => answered.push((indices, answer)),
+                Err(problem) => refused.extend(indices.into_iter().map(|index| (index, problem.clone()))),
+            }
+        }
+        Ok(Answer::merge(answered, refused))
+    }
+
+    /// The route that takes this event of a request.
+    pub(super) fn route_of(&self, request: &Request, event: RawEvent<'_>) -> Result<Arc<Route>, Problem> {
+        let arena = Bump::new();
+        let parser = &mut self.bench.borrow_mut().parser;
+        let event = match request.shape {
+            Shape::Structured => parser.structured(&arena, event, &request.headers)?,
+            Shape::Binary => parser.binary(&arena, event, &request.headers)?,
+            Shape::Plain => {
+                return Err(Problem::new(
+                    Code::UnknownRoute,
+                    "only CloudEvents find their route by themselves",
+                ));
+            }
+        };
+        self.shared.routes.matching(event.attributes()).cloned()
+    }
+
+    /// Counts events that no route takes.
+    fn refuse(&self, problem: Problem, events: usize) -> Problem {
+        InFlight::new(self.shared.metrics_of(None), events).refuse(problem)
+    }
+}
+
+/// A batch of these events, whose bytes stay as they are.
+fn batch_of(indices: &[usize], events: &[RawEvent<'_>]) -> Bytes {
+    let events = || indices.iter().filter_map(|index| events.get(*index));
+    let mut body = BytesMut::with_capacity(2 + events().map(|event| event.bytes.len() + 1).sum::<usize>());
+    body.put_u8(b'[');
+    for (index, event) in events().enumerate() {
+        if index > 0 {
+            body.put_u8(b',');
+        }
+        body.put_slice(event.bytes);
+    }
+    body.put_u8(b']');
+    body.freeze()
+}
