@@ -1,51 +1,46 @@
 //! `POST /v1/events/{route}` and `POST /v1/events`: a request becomes the pipeline's request, and the
 //! pipeline's answer a response. What a content type means is decided here, what an event is not.
 
-use std::rc::Rc;
-
 use axum::body::Body;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 
-use super::body::{Reader, discard};
-use super::reply;
+use super::body::discard;
+use super::gate::{Entry, without_credentials};
+use super::{Edge, reply};
 use crate::event::frame::Framing;
 use crate::event::parse::is_json;
-use crate::pipeline::{self, Shape, Worker};
+use crate::pipeline::{self, Shape};
 use crate::problem::{Code, Problem};
 
 /// Answers one ingest request on the worker that accepted its connection. `route` is the path's last part.
-pub async fn ingest(
-    worker: &Rc<Worker>,
-    reader: &Reader,
-    route: Option<&str>,
-    request: Request<Incoming>,
-) -> Response<Body> {
-    match accept(worker, reader, route, request).await {
+pub async fn ingest(edge: &Edge, route: Option<&str>, request: Request<Incoming>) -> Response<Body> {
+    match accept(edge, route, request).await {
         Ok(answer) => reply::answer(&answer),
         Err(problem) => reply::problem(&problem),
     }
 }
 
 async fn accept(
-    worker: &Rc<Worker>,
-    reader: &Reader,
+    edge: &Edge,
     route: Option<&str>,
     request: Request<Incoming>,
 ) -> Result<pipeline::Answer, Problem> {
-    let (parts, body) = request.into_parts();
-    let route = route.map(|name| worker.route(name)).transpose();
-    let announced = route.and_then(|route| Ok((shape(&parts.headers, route.is_some())?, route)));
-    let ((shape, framing), route) = match announced {
+    let (mut parts, body) = request.into_parts();
+    let entry = edge.gate.enter(route, &parts.headers);
+    let announced = entry.and_then(|entry| Ok((shape(&parts.headers, entry.route.is_some())?, entry)));
+    let ((shape, framing), Entry { sender, route }) = match announced {
         Ok(announced) => announced,
         Err(problem) => {
             discard(&parts.headers, body).await;
             return Err(problem);
         }
     };
-    let (body, permit) = reader.read(&parts.headers, body).await?;
-    worker.run(pipeline::Request { route, shape, framing, headers: parts.headers, body, permit }).await
+    let (body, permit) = edge.reader.read(&parts.headers, body).await?;
+    without_credentials(&mut parts.headers);
+    let headers = parts.headers;
+    edge.worker.run(pipeline::Request { sender, route, shape, framing, headers, body, permit }).await
 }
 
 /// What a content type announces. The batch prefix comes first: it starts with the structured one.

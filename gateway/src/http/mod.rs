@@ -3,6 +3,8 @@
 pub mod admin;
 pub mod body;
 pub mod connection;
+pub mod doors;
+pub mod gate;
 pub mod ingest;
 pub mod plugins;
 pub mod recent;
@@ -25,6 +27,7 @@ use hyper::body::Incoming;
 use tower::ServiceExt as _;
 
 use self::body::Reader;
+use self::gate::Gate;
 use crate::metrics::Metrics;
 use crate::pipeline::Worker;
 use crate::problem::{Code, Problem};
@@ -54,6 +57,8 @@ const URI_BYTES_MAX: usize = 8192;
 pub struct Edge {
     /// The pipeline of this thread.
     pub worker: Rc<Worker>,
+    /// Who comes in.
+    pub gate: Arc<Gate>,
     /// The reader of bodies.
     pub reader: Reader,
     /// Everything that is not an ingest.
@@ -87,7 +92,7 @@ impl Edge {
         match (request.method(), rest) {
             (&Method::POST, Some(name)) => {
                 let name = name.map(str::to_owned);
-                ingest::ingest(&self.worker, &self.reader, name.as_deref(), request).await
+                ingest::ingest(self, name.as_deref(), request).await
             }
             (&Method::GET, Some(Some(_))) | (_, None) => {
                 // Boxed, so that the frequent path does not carry its size along.

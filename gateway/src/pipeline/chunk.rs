@@ -110,7 +110,7 @@ impl Bench {
         let arena = Bump::new();
         let raw = events.first().ok_or_else(|| Problem::new(Code::InvalidJson, "the body is empty"))?;
         let event = self.parser.structured(&arena, *raw, &request.headers)?;
-        shared.routes.matching(event.attributes()).cloned()
+        shared.routes.matching(event.attributes(), &request.sender).cloned()
     }
 
     /// Takes one chunk as far as it goes without Kafka's word; adds one draft for each of its events.
