@@ -39,9 +39,16 @@ impl Kafka {
     }
 
     /// What it changes in any config, in the form of environment variables.
-    pub fn overrides(&self) -> [(String, String); 2] {
+    /// Where it listens is for whoever starts it to say, by flags.
+    pub fn overrides(&self) -> [(String, String); 4] {
         let brokers = format!("[\"{}\"]", self.0.bootstrap_servers().replace(',', "\",\""));
-        [("WEIR__KAFKA__BROKERS".into(), brokers), ("WEIR__KAFKA__ALLOW_WEAK_TOPICS".into(), "true".into())]
+        [
+            ("WEIR__KAFKA__BROKERS", brokers.as_str()),
+            ("WEIR__KAFKA__ALLOW_WEAK_TOPICS", "true"),
+            ("WEIR__LISTEN", "127.0.0.1:8080"),
+            ("WEIR__ADMIN", "127.0.0.1:9090"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
     }
 }
 

@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         Ok(Command::Test(args)) => commands::test::run(&args),
         Ok(Command::Topics(args)) => commands::topics::run(&args),
         Ok(Command::Config(args)) => commands::config(&args),
+        Ok(Command::Keys(args)) => commands::keys::run(&args),
         Ok(Command::Plugin(args)) => commands::plugin::run(&args),
         Ok(Command::Recent(args)) => commands::recent::run(&args),
         Ok(Command::CompilePlugin(args)) => compile_plugin(&args),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rdkafka::error::KafkaError;
 
+use crate::access::Access;
 use crate::config::Config;
 use crate::config::route_settings::{ChainSettings, RouteSettings, TypeSettings};
 use crate::event::{Limits, Rules, TypeRule};
@@ -40,6 +41,11 @@ pub fn shared(config: &Config, metrics: &Metrics) -> Result<Shared, Unusable> {
     })
 }
 
+/// Who may do what.
+pub fn access(config: &Config, metrics: &Metrics) -> Result<Arc<Access>, Unusable> {
+    Access::start(&config.access, metrics).map_err(|error| Unusable(error.to_string()))
+}
+
 /// A route's settings in the words of the pipeline.
 pub fn route(settings: &RouteSettings) -> Route {
     let event_type = match &settings.event_type {
@@ -50,6 +56,7 @@ pub fn route(settings: &RouteSettings) -> Route {
     let source = settings.source.clone().unwrap_or_else(|| format!("/v1/events/{}", settings.name));
     Route {
         name: settings.name.as_str().into(),
+        tenant: settings.tenant.clone(),
         path: settings.matching.path.as_deref().unwrap_or(&settings.name).into(),
         matching: Match {
             event_type: settings.matching.event_type.clone(),

@@ -112,6 +112,10 @@ codes! {
     MethodNotAllowed "method-not-allowed" 405 Refused "This path does not take this method";
     UriTooLong "uri-too-long" 414 Refused "The request target is too long";
     BadQuery "bad-query" 400 Refused "A query parameter is not usable";
+    // Who may.
+    Unauthorized "unauthorized" 401 Refused "A valid credential is needed";
+    BadSignature "bad-signature" 401 Refused "The body is not signed as this route asks";
+    NotPermitted "not-permitted" 403 Refused "The credential is not for this";
     // Plugin versions.
     Forbidden "forbidden" 403 Refused "This is not for pages in a browser";
     UnknownPlugin "unknown-plugin" 404 Refused "No route uses a plugin of this name";

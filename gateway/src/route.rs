@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bumpalo::Bump;
 use bumpalo::collections::Vec as BumpVec;
 
+use crate::access::{Action, Identity, Resource, Tenant, authorize};
 use crate::event::text::write_json_string;
 use crate::event::trace::Trace;
 use crate::event::{Attributes, Rules, Selected, Selector};
@@ -24,6 +25,8 @@ pub const KEY_BYTES_MAX: usize = 512;
 pub struct Route {
     /// Its name, also a metric label.
     pub name: Arc<str>,
+    /// Whose it is.
+    pub tenant: Tenant,
     /// The last part of its path, `/v1/events/{path}`.
     pub path: Arc<str>,
     /// Which CloudEvents it takes on `/v1/events`.
@@ -144,6 +147,13 @@ fn matches_glob(glob: &str, text: &str) -> bool {
     glob[g..].iter().all(|byte| *byte == b'*')
 }
 
+impl Route {
+    /// It, as something that may be done something to.
+    pub fn resource(&self) -> Resource<'_> {
+        Resource::Route(&self.tenant, &self.name)
+    }
+}
+
 /// All routes, in the order of the config: the first that takes an event wins.
 #[derive(Clone, Debug, Default)]
 pub struct Routes(Vec<Arc<Route>>);
@@ -164,10 +174,12 @@ impl Routes {
         self.0.iter().find(|route| &*route.path == path)
     }
 
-    /// The route of a CloudEvent.
-    pub fn matching(&self, attributes: &Attributes<'_>) -> Result<&Arc<Route>, Problem> {
+    /// The route of a CloudEvent, of those that its sender may send to.
+    pub fn matching(&self, attributes: &Attributes<'_>, sender: &Identity) -> Result<&Arc<Route>, Problem> {
         let takes = |route: &&Arc<Route>| {
-            route.matching.is_open() && route.matching.takes(attributes.event_type, attributes.source)
+            route.matching.is_open()
+                && route.matching.takes(attributes.event_type, attributes.source)
+                && authorize(sender, Action::Ingest, &route.resource()).is_ok()
         };
         let detail = "no route matches this event's `type` and `source`; post it to /v1/events/{route}";
         self.0.iter().find(takes).ok_or_else(|| Problem::new(Code::UnknownRoute, detail))

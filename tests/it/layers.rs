@@ -10,6 +10,7 @@ const LINE: &[&[&str]] = &[
     &["metrics"],
     &["secret"],
     &["telemetry"],
+    &["access"],
     &["event"],
     &["schema"],
     &["plugin"],

@@ -6,6 +6,7 @@
     reason = "a test says what is wrong by failing; the bans are on ways that are wrong in a gateway"
 )]
 
+mod access;
 mod cloudevents;
 mod config;
 mod github;

@@ -63,7 +63,7 @@ fn codes_of_a_class_agree_with_their_outcome() {
 #[test]
 fn architecture_draws_the_import_line_that_the_test_keeps() {
     let text = document("ARCHITECTURE.md").replace('\n', " ");
-    let line = "problem · metrics · secret · telemetry · event · schema · plugin · route · ports · \
+    let line = "problem · metrics · secret · telemetry · access · event · schema · plugin · route · ports · \
                 {kafka, valkey, memory} · recent · pipeline · http · config · parts · serve · {dev, commands} · main";
     assert!(text.contains(line), "ARCHITECTURE.md has another import line");
     assert!(document("ARCHITECTURE.md").lines().count() <= 200);

@@ -3,6 +3,7 @@
 //! The roles that stay, `serve` and `dev`, are not here; `main` brings them together with their flags.
 
 pub mod checks;
+pub mod keys;
 pub mod plugin;
 pub mod recent;
 pub mod test;
@@ -36,6 +37,7 @@ First steps:
   weir serve -c weir.yaml                take events
   weir plugin new --lang rust my-keys    begin a plugin
   weir recent status                     how far lookups reach in a running gateway
+  weir keys new --id shop --role write   a key for a client, and its stanza for the config
   weir config schema > weir.schema.json  the config's keys, for your editor
 
 Any key of the config can be set from the environment, as YAML: WEIR__KAFKA__BROKERS='[\"kafka-0:9092\"]'.
@@ -59,6 +61,8 @@ pub enum Command {
     Topics(TopicsArgs),
     /// About the config file itself.
     Config(ConfigArgs),
+    /// Make API keys.
+    Keys(keys::KeysArgs),
     /// Make, build, test and measure plugins.
     Plugin(plugin::PluginArgs),
     /// What a running gateway's lookups rest on; hide events, or read them from Kafka anew.

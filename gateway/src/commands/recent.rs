@@ -7,7 +7,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use http::HeaderValue;
+use http::header::AUTHORIZATION;
 use serde_json::Value;
+use ureq::SendBody;
+use ureq::middleware::MiddlewareNext;
 
 use super::{Failure, Output, print};
 
@@ -20,6 +24,10 @@ pub struct RecentArgs {
     /// The admin listener of a running gateway, any of those that share the Kafka.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090", global = true)]
     pub admin: String,
+    /// A key with the role `admin`, for a gateway that asks for one; better in the environment, where no other user
+    /// of the machine sees it.
+    #[arg(long, value_name = "KEY", env = "WEIR_ADMIN_KEY", hide_env_values = true, global = true)]
+    pub admin_key: Option<String>,
     /// How to print the answer.
     #[arg(short, long, value_enum, default_value_t, global = true)]
     pub output: Output,
@@ -91,9 +99,7 @@ pub struct InvalidateArgs {
 
 /// `weir recent`.
 pub fn run(args: &RecentArgs) -> Result<ExitCode, Failure> {
-    let config =
-        ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false).build();
-    let agent = ureq::Agent::from(config);
+    let agent = agent(args.admin_key.as_deref())?;
     let url = |rest: &[&str]| {
         let path: Vec<_> = rest.iter().map(|part| escaped(part)).collect();
         format!(
@@ -131,6 +137,20 @@ pub fn run(args: &RecentArgs) -> Result<ExitCode, Failure> {
         Output::Text => print(&text(&args.action, &json))?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A client that shows the key with all that it asks.
+fn agent(key: Option<&str>) -> Result<ureq::Agent, Failure> {
+    let config = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false);
+    let Some(key) = key else { return Ok(config.build().into()) };
+    let unusable =
+        |_| Failure::Config("the admin key is no key: it has characters that no key has".to_owned());
+    let bearer = HeaderValue::try_from(format!("Bearer {key}")).map_err(unusable)?;
+    let show = move |mut request: http::Request<SendBody<'_>>, next: MiddlewareNext<'_>| {
+        request.headers_mut().insert(AUTHORIZATION, bearer.clone());
+        next.handle(request)
+    };
+    Ok(config.middleware(show).build().into())
 }
 
 impl InvalidateArgs {

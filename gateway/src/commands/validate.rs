@@ -32,6 +32,7 @@ pub fn run(args: &ValidateArgs) -> Result<ExitCode, Failure> {
             for warning in &loaded.warnings {
                 checks.add(&what, Verdict::Warning, warning);
             }
+            keys(&loaded.config, &mut checks);
             schemas(&loaded.config, &mut checks);
             plugins(&loaded.config, &mut checks);
             if !args.no_environment {
@@ -45,6 +46,16 @@ pub fn run(args: &ValidateArgs) -> Result<ExitCode, Failure> {
 
 fn count(number: usize, thing: &str) -> String {
     format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Whether the file of keys can be used.
+fn keys(config: &Config, checks: &mut Checks) {
+    let Some(file) = &config.access.keys_file else { return };
+    let what = format!("keys {}", file.display());
+    match config.access.count() {
+        Ok(keys) => checks.add(what, Verdict::Good, count(keys, "key")),
+        Err(why) => checks.add(what, Verdict::Wrong, why),
+    }
 }
 
 /// Whether every schema compiles, and every subject that a route always asks for has one.

@@ -3,8 +3,8 @@
 //! Not the rule that refuses literal secrets (`secret`): this is for the text around a refusal.
 
 /// The words after which a literal is probably a secret, written there against the rules.
-const SECRET_KEYS: [&str; 8] =
-    ["password", "key_password", "client_secret", "secret", "token", "pem", "key", "jaas"];
+const SECRET_KEYS: [&str; 9] =
+    ["password", "key_password", "client_secret", "secret", "token", "pem", "key", "jaas", "sha256"];
 
 /// The text with every literal masked that follows a secret's key; every byte keeps its place.
 pub(crate) fn mask(text: &str) -> String {

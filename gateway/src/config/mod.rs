@@ -26,7 +26,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::plugin::{self, TableSettings};
-use crate::{kafka, telemetry};
+use crate::{access, kafka, telemetry};
 use limits::Limits;
 use report::{Finding, Source};
 use route_settings::RouteSettings;
@@ -59,6 +59,8 @@ pub struct Config {
     pub kafka: kafka::settings::Settings,
     /// Where Valkey is; absent: no lookups.
     pub valkey: Option<ValkeySettings>,
+    /// Who may do what.
+    pub access: access::Settings,
     /// How much at once, and how long.
     pub limits: Limits,
     /// The routes; the first that matches takes the event.
@@ -87,6 +89,7 @@ impl Default for Config {
             plugin_limits: plugin::Settings::default(),
             kafka: kafka::settings::Settings::default(),
             valkey: None,
+            access: access::Settings::default(),
             limits: Limits::default(),
             routes: Vec::new(),
         }
@@ -171,6 +174,7 @@ impl Config {
     /// Makes relative paths relative to `folder`.
     fn anchor(&mut self, folder: &Path) {
         self.kafka.anchor(folder);
+        self.access.anchor(folder);
         if let Some(valkey) = &mut self.valkey {
             valkey.anchor(folder);
         }

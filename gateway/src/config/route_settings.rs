@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor, value::MapAccessDeserializer};
 
 use super::route_tests::RouteTest;
+use crate::access::Tenant;
 use crate::event::Selector;
 use crate::event::selector::SelectorError;
 use crate::recent;
@@ -20,6 +21,9 @@ use crate::route::{AfterPlugins, OnError, Template, dead_letter_topic};
 pub struct RouteSettings {
     /// The route's name: in `POST /v1/events/<name>`, in metrics, in the `weir-route` header.
     pub name: String,
+    /// Whose it is; another tenant's credentials do not find it.
+    #[serde(default)]
+    pub tenant: Tenant,
     /// Which events it takes; absent: those sent to its name.
     #[serde(default, rename = "match")]
     pub matching: MatchSettings,

@@ -6,9 +6,10 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
 use http::{StatusCode, header};
 
+use super::doors::{Door, Doors};
+use super::gate::Gate;
 use super::reply;
 use crate::metrics::Metrics;
 use crate::problem::{Code, Problem};
@@ -21,6 +22,7 @@ pub type Gauges = Arc<dyn Fn() + Send + Sync>;
 
 /// The admin paths, and those of other modules.
 pub fn router(
+    gate: &Arc<Gate>,
     metrics: Arc<Metrics>,
     live: Reasons,
     ready: Reasons,
@@ -29,9 +31,9 @@ pub fn router(
 ) -> Router {
     others
         .layer(middleware::from_fn(not_from_a_page))
-        .route("/livez", get(health).with_state(live))
-        .route("/readyz", get(health).with_state(ready))
-        .route("/metrics", get(render).with_state((metrics, gauges)))
+        .merge(Doors::new(gate).open(Door::Live, health).with_state(live))
+        .merge(Doors::new(gate).open(Door::Ready, health).with_state(ready))
+        .merge(Doors::new(gate).open(Door::Metrics, render).with_state((metrics, gauges)))
         .fallback(|| async { reply::not_found() })
 }
 

@@ -11,12 +11,15 @@ use http::{HeaderMap, Response};
 use hyper::body::Incoming;
 
 use super::body::{discard, overloaded};
+use super::gate::{Entry, Gate, without_credentials};
 use super::preferences::preference;
 use super::{Edge, dry_run, lines, reply};
+use crate::access::Identity;
 use crate::event::binary::is_binary;
+use crate::event::budget::Permit;
 use crate::event::frame::Framing;
 use crate::event::parse::is_json;
-use crate::pipeline::{Request, Shape, Worker};
+use crate::pipeline::{Request, Shape};
 use crate::problem::{Code, Problem};
 use crate::route::Route;
 
@@ -27,20 +30,27 @@ pub async fn ingest(edge: &Edge, route: Option<&str>, request: http::Request<Inc
 
 /// What a request asks for, before its body is read.
 struct Asked {
+    sender: Arc<Identity>,
+    route: Option<Arc<Route>>,
     shape: Shape,
     framing: Framing,
-    route: Option<Arc<Route>>,
     dry_run: bool,
     strict: bool,
 }
 
 impl Asked {
-    fn of(worker: &Worker, route: Option<&str>, parts: &Parts) -> Result<Self, Problem> {
-        let route = route.map(|name| worker.route(name)).transpose()?;
+    fn of(gate: &Gate, route: Option<&str>, parts: &Parts) -> Result<Self, Problem> {
+        let Entry { sender, route } = gate.enter(route, &parts.headers)?;
         let (shape, framing) = shape(&parts.headers, route.is_some())?;
         let dry_run = dry_run::is_wanted(parts.uri.query())?;
         let strict = preference(&parts.headers, "handling") == Some("strict");
-        Ok(Asked { shape, framing, route, dry_run, strict })
+        Ok(Asked { sender, route, shape, framing, dry_run, strict })
+    }
+
+    fn request(self, mut headers: HeaderMap, (body, permit): (Bytes, Permit)) -> Request {
+        without_credentials(&mut headers);
+        let Asked { sender, route, shape, framing, strict, .. } = self;
+        Request { sender, route, shape, framing, strict, headers, body, permit }
     }
 }
 
@@ -50,22 +60,21 @@ async fn accept(
     request: http::Request<Incoming>,
 ) -> Result<Response<Body>, Problem> {
     let (parts, body) = request.into_parts();
-    let asked = match Asked::of(&edge.worker, route, &parts) {
+    let asked = match Asked::of(&edge.gate, route, &parts) {
         Ok(asked) => asked,
         Err(problem) => {
             discard(&parts.headers, body).await;
             return Err(problem);
         }
     };
-    let Asked { shape, framing, route, dry_run, strict } = asked;
-    let make = |headers, (body, permit)| Request { route, shape, framing, strict, headers, body, permit };
+    let Asked { framing, dry_run, strict, .. } = asked;
     if framing == Framing::Ndjson && !dry_run && !strict && lines::are_wanted(&parts.headers) {
         let permit = edge.reader.budget.permit(0).ok_or_else(overloaded)?;
-        return Ok(lines::answer(edge, make(parts.headers, (Bytes::new(), permit)), body));
+        return Ok(lines::answer(edge, asked.request(parts.headers, (Bytes::new(), permit)), body));
     }
     let read = edge.reader.read(&parts.headers, body).await?;
     let minimal = preference(&parts.headers, "return") == Some("minimal");
-    let request = make(parts.headers, read);
+    let request = asked.request(parts.headers, read);
     if dry_run {
         let (fates, batch) = edge.worker.rehearse(request).await?;
         return Ok(dry_run::answer(&fates, batch));

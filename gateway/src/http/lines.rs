@@ -21,6 +21,7 @@ use super::Edge;
 use super::body::{discard, overloaded};
 use super::lasting::Lasting;
 use super::reply;
+use crate::access::Identity;
 use crate::event::budget::Permit;
 use crate::event::frame::Framing;
 use crate::pipeline::{Request, Shape, Worker};
@@ -46,15 +47,16 @@ pub(super) fn are_wanted(headers: &HeaderMap) -> bool {
 /// Answers each line of a body with a line. `request` is what all its pieces have in common.
 pub(super) fn answer(edge: &Edge, request: Request, body: Incoming) -> Response<Body> {
     let (out, answered) = mpsc::channel(1);
+    let Request { sender, route, shape, headers, permit, .. } = request;
+    let template = Template { sender, route, shape, headers };
     let source = Source {
         body,
         held: BytesMut::new(),
-        permit: request.permit,
+        permit,
         line_bytes_max: edge.worker.limits().event_bytes_max,
         ended: false,
         stopping: edge.stopping.clone(),
     };
-    let template = Template { shape: request.shape, route: request.route, headers: request.headers };
     drop(tokio::task::spawn_local(work(Rc::clone(&edge.worker), template, source, out)));
     let pieces = stream::unfold(answered, |mut answered| async move {
         answered.recv().await.map(|piece: Bytes| (Ok::<_, Infallible>(piece), answered))
@@ -68,8 +70,9 @@ pub(super) fn answer(edge: &Edge, request: Request, body: Incoming) -> Response<
 
 /// What the pieces of one request have in common.
 struct Template {
-    shape: Shape,
+    sender: Arc<Identity>,
     route: Option<Arc<Route>>,
+    shape: Shape,
     headers: HeaderMap,
 }
 
@@ -97,6 +100,7 @@ async fn work(worker: Rc<Worker>, template: Template, mut source: Source, out: m
 async fn settle(worker: &Rc<Worker>, template: &Template, body: Bytes, permit: Permit) -> Vec<u8> {
     let lines = lines(&body);
     let request = Request {
+        sender: Arc::clone(&template.sender),
         route: template.route.clone(),
         shape: template.shape,
         framing: Framing::Ndjson,

@@ -3,6 +3,8 @@
 pub mod admin;
 pub mod body;
 pub mod connection;
+pub mod doors;
+pub mod gate;
 pub mod ingest;
 pub mod plugins;
 pub mod recent;
@@ -30,6 +32,7 @@ use tokio::sync::watch;
 use tower::ServiceExt as _;
 
 use self::body::Reader;
+use self::gate::Gate;
 use crate::metrics::Metrics;
 use crate::pipeline::Worker;
 use crate::problem::{Code, Problem};
@@ -59,6 +62,8 @@ const URI_BYTES_MAX: usize = 8192;
 pub struct Edge {
     /// The pipeline of this thread.
     pub worker: Rc<Worker>,
+    /// Who comes in.
+    pub gate: Arc<Gate>,
     /// The reader of bodies.
     pub reader: Reader,
     /// Everything that is not an ingest.

@@ -5,25 +5,28 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::handler::Handler as _;
 use axum::response::Response;
-use axum::routing::{get, post};
 use bytes::Bytes;
 use http::StatusCode;
 use serde::Deserialize;
 
+use super::doors::{Door, Doors};
+use super::gate::Gate;
 use super::reply;
 use crate::pipeline::Shared;
 use crate::plugin::{VersionDescription, VersionError};
 use crate::problem::{Code, Problem};
 
 /// The paths below `/admin/v1/plugins`. A version has at most so many bytes.
-pub fn router(shared: Arc<Shared>, bytes_max: usize) -> Router {
-    Router::new()
-        .route("/admin/v1/plugins", get(list))
-        .route("/admin/v1/plugins/{plugin}/versions", post(add).layer(DefaultBodyLimit::max(bytes_max)))
-        .route("/admin/v1/plugins/{plugin}/activate", post(activate))
-        .route("/admin/v1/plugins/{plugin}/rollback", post(roll_back))
-        .route("/admin/v1/plugins/{plugin}/shadow", post(shadow).delete(end_shadow))
+pub fn router(gate: &Arc<Gate>, shared: Arc<Shared>, bytes_max: usize) -> Router {
+    Doors::new(gate)
+        .open(Door::ListPlugins, list)
+        .open(Door::AddVersion, add.layer(DefaultBodyLimit::max(bytes_max)))
+        .open(Door::ActivateVersion, activate)
+        .open(Door::RollBackVersion, roll_back)
+        .open(Door::BeginShadow, shadow)
+        .open(Door::EndShadow, end_shadow)
         .with_state(shared)
 }
 

@@ -2,6 +2,7 @@
 //! an answer is found or proven.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -9,12 +10,13 @@ use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
 use axum::handler::Handler as _;
-use axum::routing::get;
 use http::header::{CACHE_CONTROL, ETAG, HeaderName, VARY};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde::Deserialize;
 
 use super::conditional::Conditions;
+use super::doors::{Door, Doors};
+use super::gate::Gate;
 use super::preferences::PREFERENCE_APPLIED;
 use super::{reply, tail};
 use crate::problem::{Code, Problem};
@@ -28,11 +30,11 @@ const LOOK_PAUSE: Duration = Duration::from_millis(100);
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 /// The lookup routes; without a read model they answer `recent-disabled`.
-pub fn router(recent: Option<Recent>) -> Router {
-    Router::new()
-        .route("/v1/events/{route}", get(of_route))
-        .route("/v1/events/{route}/{id}", get(by_id))
-        .route("/v1/events/{route}/at/{partition}/{offset}", get(by_position))
+pub fn router(gate: &Arc<Gate>, recent: Option<Recent>) -> Router {
+    Doors::new(gate)
+        .open(Door::GetEvents, of_route)
+        .open(Door::GetEventById, by_id)
+        .open(Door::GetEventAt, by_position)
         .with_state(recent)
 }
 

@@ -1,14 +1,17 @@
 //! What operators ask of the read model, and order it to do: where it stands, what it hides, hide this, begin anew.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::routing::{get, post};
 use http::{Response, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::doors::{Door, Doors};
+use super::gate::Gate;
 use super::recent::{Recents, TEXT_BYTES_MAX, enabled, parameters, path};
 use super::reply;
 use crate::problem::{Code, Problem};
@@ -18,11 +21,12 @@ use crate::recent::{Order, Positions, Recent, Target};
 const FACTS_MAX: usize = 1000;
 
 /// The paths below `/admin/v1/recent`.
-pub fn router(recent: Option<Recent>) -> Router {
-    Router::new()
-        .route("/admin/v1/recent", get(status))
-        .route("/admin/v1/recent/{route}", get(invalidations).delete(invalidate))
-        .route("/admin/v1/recent/{route}/rebuild", post(rebuild))
+pub fn router(gate: &Arc<Gate>, recent: Option<Recent>) -> Router {
+    Doors::new(gate)
+        .open(Door::RecentStatus, status)
+        .open(Door::ListInvalidations, invalidations)
+        .open(Door::Invalidate, invalidate)
+        .open(Door::Rebuild, rebuild)
         .with_state(recent)
 }
 

@@ -3,7 +3,7 @@
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 
 use super::preferences::PREFERENCE_APPLIED;
@@ -85,6 +85,9 @@ pub fn problem(problem: &Problem) -> Response<Body> {
     let mut response = json(status, "application/problem+json", out);
     if problem.code.retryable() {
         response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_S);
+    }
+    if problem.code == Code::Unauthorized {
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     response
 }

@@ -56,6 +56,7 @@ impl Worker {
             let permit = request.permit.split(2 * body.len());
             let headers = request.headers.clone();
             let own = Request {
+                sender: Arc::clone(&request.sender),
                 route: None,
                 shape: request.shape,
                 framing: Framing::Batch,
@@ -90,7 +91,7 @@ impl Worker {
                 ));
             }
         };
-        self.shared.routes.matching(event.attributes()).cloned()
+        self.shared.routes.matching(event.attributes(), &request.sender).cloned()
     }
 
     /// Counts events that no route takes.

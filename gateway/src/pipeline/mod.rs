@@ -35,6 +35,7 @@ pub use self::outcome::{Common, Dropped, Receipt};
 use self::outcome::{InFlight, by_report};
 pub use self::rehearsal::{Fate, Rehearsal, Rehearsed, Scene};
 pub use self::shadows::Shadows;
+use crate::access::Identity;
 use crate::event::budget::{EVENT_OVERHEAD_BYTES, Permit};
 use crate::event::frame::{Framing, frame};
 use crate::event::{Attributes, Headers, Limits, Parser, RawEvent};
@@ -116,6 +117,8 @@ impl Shape {
 /// A request's events before they are framed.
 #[derive(Debug)]
 pub struct Request {
+    /// Who sends it.
+    pub sender: Arc<Identity>,
     /// The route named by the path; a CloudEvent without one is matched.
     pub route: Option<Arc<Route>>,
     /// What the body is.
@@ -148,12 +151,6 @@ impl Worker {
         let bench = RefCell::new(Bench::new(shared.limits, Arc::clone(&shared.plugins.generation())));
         let producer = shared.producers.claim();
         Rc::new(Worker { shared, bench, producer, running, idle: Notify::new() })
-    }
-
-    /// The route of a path's last part.
-    pub fn route(&self, path: &str) -> Result<Arc<Route>, Problem> {
-        let detail = "no route has this path; the operator's config lists them";
-        self.shared.routes.at_path(path).cloned().ok_or_else(|| Problem::new(Code::UnknownRoute, detail))
     }
 
     /// Bounds on an event.

@@ -20,6 +20,7 @@ use tokio::task::LocalSet;
 use crate::config::Config;
 use crate::event::budget::Budget;
 use crate::http::body::Reader;
+use crate::http::gate::Gate;
 use crate::http::workers::Workers;
 use crate::http::{self, Edge, Limits, admin};
 use crate::metrics::Metrics;
@@ -105,6 +106,7 @@ async fn serve(
 ) -> Result<(), ServeError> {
     let metrics = Arc::new(Metrics::new().map_err(|error| ServeError::Config(error.to_string()))?);
     let shared = Arc::new(parts::shared(config, &metrics)?);
+    let gate = Gate::new(parts::access(config, &metrics)?, Arc::clone(&shared));
     let reads_valkey = read_model.is_none();
     let read_model = lookups::start(config, read_model)?;
     let (recent, warm) = read_model.unzip();
@@ -117,11 +119,12 @@ async fn serve(
         listen: listener.local_addr().map_err(ServeError::system("listen"))?,
         admin: admin_listener.local_addr().map_err(ServeError::system("admin"))?,
     };
-    let edge = edges(&shared, &budget, &metrics, limits, (recent.clone(), stopped.clone()));
+    let edge = edges(&shared, &gate, &budget, &metrics, limits, (recent.clone(), stopped.clone()));
     let workers = Workers::start(config.worker_count(), limits, &stopped, edge);
     let workers = Arc::new(workers.map_err(ServeError::system("the workers cannot start"))?);
     let stopping = Arc::new(AtomicBool::new(false));
     let admin = admin_router(
+        &gate,
         &metrics,
         &workers,
         (&shared, config.plugin_limits.artifact_bytes_max),
@@ -187,12 +190,14 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
 /// What each worker makes for itself, on its own thread.
 fn edges(
     shared: &Arc<Shared>,
+    gate: &Arc<Gate>,
     budget: &Arc<Budget>,
     metrics: &Arc<Metrics>,
     limits: Limits,
     (recent, stopping): (Option<Recent>, watch::Receiver<bool>),
 ) -> impl Fn(Arc<AtomicUsize>) -> Rc<Edge> + Clone + Send + 'static {
     let (shared, budget, metrics) = (Arc::clone(shared), Arc::clone(budget), Arc::clone(metrics));
+    let gate = Arc::clone(gate);
     move |running| {
         let reader = Reader {
             budget: Arc::clone(&budget),
@@ -200,12 +205,14 @@ fn edges(
             body_timeout: Duration::from_millis(limits.body_timeout_ms),
         };
         let (worker, metrics) = (Worker::new(Arc::clone(&shared), running), Arc::clone(&metrics));
-        let lookups = http::recent::router(recent.as_ref().map(Recent::on_this_runtime));
-        Rc::new(Edge { worker, reader, lookups, metrics, stopping: stopping.clone() })
+        let lookups = http::recent::router(&gate, recent.as_ref().map(Recent::on_this_runtime));
+        let (gate, stopping) = (Arc::clone(&gate), stopping.clone());
+        Rc::new(Edge { worker, gate, reader, lookups, metrics, stopping })
     }
 }
 
 fn admin_router(
+    gate: &Arc<Gate>,
     metrics: &Arc<Metrics>,
     workers: &Arc<Workers>,
     (shared, plugin_bytes_max): (&Arc<Shared>, usize),
@@ -232,7 +239,7 @@ fn admin_router(
             reasons.iter().filter(|(holds, _)| *holds).map(|(_, reason)| (*reason).to_owned()).collect()
         }
     });
-    let others = http::recent_admin::router(recent.clone());
+    let others = http::recent_admin::router(gate, recent.clone());
     let gauges: admin::Gauges = Arc::new({
         let (metrics, workers, budget) = (Arc::clone(metrics), Arc::clone(workers), Arc::clone(budget));
         let shared = Arc::clone(shared);
@@ -257,6 +264,6 @@ fn admin_router(
             metrics.in_flight_bytes.set(i64::try_from(budget.used_bytes()).unwrap_or(i64::MAX));
         }
     });
-    let plugins = http::plugins::router(Arc::clone(shared), plugin_bytes_max);
-    admin::router(Arc::clone(metrics), live, ready, gauges, plugins.merge(others))
+    let plugins = http::plugins::router(gate, Arc::clone(shared), plugin_bytes_max);
+    admin::router(gate, Arc::clone(metrics), live, ready, gauges, plugins.merge(others))
 }

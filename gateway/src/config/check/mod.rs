@@ -2,6 +2,7 @@
 //!
 //! Touches neither files nor network; `weir validate` and the start of `serve` do that.
 
+mod access;
 mod kafka;
 mod routes;
 
@@ -12,6 +13,7 @@ use super::report::Finding;
 pub fn check(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     listeners(config, &mut findings);
+    access::check(config, &mut findings);
     log(config, &mut findings);
     limits(config, &mut findings);
     plugins(config, &mut findings);

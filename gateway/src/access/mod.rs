@@ -1,0 +1,98 @@
+//! Who may do what: a credential becomes an [`Identity`], and [`authorize`] says what that may do. It knows no HTTP;
+//! the edges bring it what a client presented, and ask before anything of the request is read.
+//!
+//! Nothing here is logged or answered that a client presented.
+
+mod authorize;
+mod counters;
+mod follow;
+mod key;
+mod settings;
+
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock};
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+
+pub use self::authorize::{Action, Identity, Resource, Role, Tenant, authorize};
+use self::counters::Counters;
+use self::key::Keys;
+pub use self::key::{KeySettings, Minted, mint};
+pub use self::settings::Settings;
+use crate::metrics::Metrics;
+use crate::problem::{Code, Problem};
+
+/// Who there is. One for the whole process; what is in force changes under it.
+#[derive(Debug)]
+pub struct Access {
+    /// Whether anyone may do anything, because no method is configured.
+    open: bool,
+    /// Those of the config, which the ones of the file come on top of.
+    configured: Vec<KeySettings>,
+    keys_file: Option<PathBuf>,
+    keys: ArcSwap<Keys>,
+    counters: Counters,
+}
+
+/// Why access cannot be given as the config says.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// The keys cannot be used; says which file and why, and repeats nothing of it but ids.
+    #[error("access: {0}")]
+    Keys(String),
+    /// The metrics cannot be registered.
+    #[error("access: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// The machine refused a thread.
+    #[error("access: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Who is meant where nobody is asked who they are.
+static ANYONE: LazyLock<Arc<Identity>> = LazyLock::new(|| Arc::new(Identity::anyone()));
+
+impl Access {
+    /// Reads the keys, and follows their file from now on.
+    pub fn start(settings: &Settings, metrics: &Metrics) -> Result<Arc<Self>, AccessError> {
+        let counters = Counters::new(metrics.registry())?;
+        let keys = Keys::read(&settings.keys, settings.keys_file.as_deref()).map_err(AccessError::Keys)?;
+        counters.keys(keys.count());
+        let access = Arc::new(Access {
+            open: !settings.asks(),
+            configured: settings.keys.clone(),
+            keys_file: settings.keys_file.clone(),
+            keys: ArcSwap::from_pointee(keys),
+            counters,
+        });
+        access.follow()?;
+        Ok(access)
+    }
+
+    /// Whether nobody is asked who they are.
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Whoever it is, where nobody is asked.
+    pub fn anyone() -> Arc<Identity> {
+        Arc::clone(&ANYONE)
+    }
+
+    /// Whose credential this is. The same work and the same answer whatever is wrong with it; a client that presented
+    /// none, or more than one, presents an empty one.
+    pub fn identify(&self, credential: &[u8]) -> Result<Arc<Identity>, Problem> {
+        let keys = self.keys.load();
+        let identity = keys.holder(credential, Timestamp::now().as_second());
+        identity.map(Arc::clone).ok_or_else(unauthorized)
+    }
+
+    /// Counts a request that was turned away.
+    pub fn refused(&self, code: Code) {
+        self.counters.refused(code);
+    }
+}
+
+fn unauthorized() -> Problem {
+    Problem::new(Code::Unauthorized, "send a valid key: `Authorization: Bearer weir_…`")
+}

@@ -1,0 +1,45 @@
+//! What the config says about who may do what.
+
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::KeySettings;
+use super::key::Keys;
+
+/// Who may do what. With nothing in it, nobody is asked who they are, and both listeners have to be loopback.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Whether anyone may do anything although a listener is not loopback. Not beside keys.
+    pub open: bool,
+    /// API keys; `weir keys new` makes one.
+    pub keys: Vec<KeySettings>,
+    /// A file with a list of more keys (YAML or JSON), looked at every second.
+    pub keys_file: Option<PathBuf>,
+}
+
+impl Settings {
+    /// Whether a client is asked who it is.
+    pub fn asks(&self) -> bool {
+        !self.keys.is_empty() || self.keys_file.is_some()
+    }
+
+    /// What is wrong with the keys of the config.
+    pub fn check(&self) -> Result<(), String> {
+        Keys::new(&self.keys, "").map(drop)
+    }
+
+    /// How many keys the config and the file hold together, or what is wrong with them.
+    pub fn count(&self) -> Result<usize, String> {
+        Keys::read(&self.keys, self.keys_file.as_deref()).map(|keys| keys.count())
+    }
+
+    /// Makes relative paths relative to `folder`.
+    pub fn anchor(&mut self, folder: &Path) {
+        if let Some(path) = &mut self.keys_file {
+            *path = folder.join(&*path);
+        }
+    }
+}

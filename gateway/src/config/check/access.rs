@@ -1,0 +1,52 @@
+//! Whether everyone who can reach a listener is meant to, and whether the keys can be used.
+
+use std::net::SocketAddr;
+
+use super::{Config, Finding, NAME_RULE, is_name};
+
+pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
+    let access = &config.access;
+    if let Err(why) = access.check() {
+        findings.push(Finding::error("access/keys", why));
+    }
+    if access.open && access.asks() {
+        let message = "`open` lets anyone in, and the keys beside it say otherwise";
+        findings.push(Finding::error("access/open", message).help("leave out one of the two"));
+    }
+    listener("listen", config.listen, "sends and reads events", config, findings);
+    listener("admin", config.admin, "runs code in the gateway", config, findings);
+    for (index, route) in config.routes.iter().enumerate() {
+        tenant(&format!("routes/{index}/tenant"), route.tenant.name(), findings);
+    }
+    for (index, key) in access.keys.iter().enumerate() {
+        tenant(&format!("access/keys/{index}/tenant"), key.tenant.name(), findings);
+        for (place, route) in key.routes.iter().flatten().enumerate() {
+            if !config.routes.iter().any(|known| known.name == *route && known.tenant == key.tenant) {
+                let message = format!("the tenant `{}` has no route `{route}`", key.tenant.name());
+                findings.push(Finding::warning(format!("access/keys/{index}/routes/{place}"), message));
+            }
+        }
+    }
+}
+
+fn listener(key: &str, address: SocketAddr, anyone: &str, config: &Config, findings: &mut Vec<Finding>) {
+    if address.ip().is_loopback() || config.access.asks() {
+        return;
+    }
+    let message =
+        format!("{address} can be reached from outside, and nobody is asked who they are: anyone {anyone}");
+    findings.push(if config.access.open {
+        Finding::warning(key, message)
+    } else {
+        Finding::error(key, message).help(
+            "run `weir keys new` and put the stanza it prints under `access.keys`, or name a file of such stanzas in \
+             `access.keys_file`; or listen on 127.0.0.1; or, if anyone may, write `access: {open: true}`",
+        )
+    });
+}
+
+fn tenant(path: &str, name: &str, findings: &mut Vec<Finding>) {
+    if !is_name(name) {
+        findings.push(Finding::error(path, format!("`{name}` cannot name a tenant")).help(NAME_RULE));
+    }
+}

@@ -1,0 +1,137 @@
+//! The one table of paths: every way in over HTTP, on which listener, and what is done through it. A path without a
+//! row here cannot be served: [`Doors`] is the only way to a router, and it puts the gate before each handler.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::rejection::RawPathParamsRejection;
+use axum::extract::{RawPathParams, Request, State};
+use axum::handler::Handler;
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{MethodFilter, on};
+
+use super::gate::Gate;
+use super::reply;
+use crate::access::Action;
+
+/// Which address a door is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listener {
+    /// Events and lookups.
+    Public,
+    /// Operators, probes and scrapers.
+    Admin,
+}
+
+/// One row per door: listener, method, path, action.
+macro_rules! doors {
+    ($($(#[$doc:meta])* $door:ident $listener:ident $method:ident $path:literal $action:ident;)*) => {
+        /// A way in.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Door { $($(#[$doc])* $door,)* }
+
+        impl Door {
+            /// Every door.
+            pub const ALL: &'static [Door] = &[$(Door::$door,)*];
+            /// Where it is.
+            pub fn listener(self) -> Listener { match self { $(Door::$door => Listener::$listener,)* } }
+            /// The method it takes.
+            pub fn method(self) -> http::Method { match self { $(Door::$door => http::Method::$method,)* } }
+            /// Its path, with `{route}` where a route's is.
+            pub fn path(self) -> &'static str { match self { $(Door::$door => $path,)* } }
+            /// What is done through it.
+            pub fn action(self) -> Action { match self { $(Door::$door => Action::$action,)* } }
+            fn filter(self) -> MethodFilter { match self { $(Door::$door => MethodFilter::$method,)* } }
+        }
+    };
+}
+
+doors! {
+    /// A CloudEvent, whose route is found in it.
+    PostCloudEvent Public POST "/v1/events" Ingest;
+    /// Events of a route.
+    PostEvents Public POST "/v1/events/{route}" Ingest;
+    /// The latest events of a key, or those to come.
+    GetEvents Public GET "/v1/events/{route}" Lookup;
+    /// One event by its id.
+    GetEventById Public GET "/v1/events/{route}/{id}" Lookup;
+    /// One event by its position.
+    GetEventAt Public GET "/v1/events/{route}/at/{partition}/{offset}" Lookup;
+    /// Alive?
+    Live Admin GET "/livez" Probe;
+    /// Ready?
+    Ready Admin GET "/readyz" Probe;
+    /// What is counted and measured.
+    Metrics Admin GET "/metrics" Scrape;
+    /// The plugins and their versions.
+    ListPlugins Admin GET "/admin/v1/plugins" Operate;
+    /// Another version in.
+    AddVersion Admin POST "/admin/v1/plugins/{plugin}/versions" Operate;
+    /// Another version in force.
+    ActivateVersion Admin POST "/admin/v1/plugins/{plugin}/activate" Operate;
+    /// The version before in force again.
+    RollBackVersion Admin POST "/admin/v1/plugins/{plugin}/rollback" Operate;
+    /// A version in the shadow.
+    BeginShadow Admin POST "/admin/v1/plugins/{plugin}/shadow" Operate;
+    /// None in the shadow any more.
+    EndShadow Admin DELETE "/admin/v1/plugins/{plugin}/shadow" Operate;
+    /// Where the read model stands.
+    RecentStatus Admin GET "/admin/v1/recent" Operate;
+    /// What is hidden of a route.
+    ListInvalidations Admin GET "/admin/v1/recent/{route}" Operate;
+    /// Hide this.
+    Invalidate Admin DELETE "/admin/v1/recent/{route}" Operate;
+    /// Read the window anew.
+    Rebuild Admin POST "/admin/v1/recent/{route}/rebuild" Operate;
+}
+
+impl Door {
+    /// Whether its path names a route.
+    pub fn names_a_route(self) -> bool {
+        self.path().contains("{route}")
+    }
+}
+
+/// A router in the making, with the gate before every handler.
+#[derive(Debug)]
+pub struct Doors<S = ()> {
+    gate: Arc<Gate>,
+    router: Router<S>,
+}
+
+impl<S: Clone + Send + Sync + 'static> Doors<S> {
+    /// No door yet.
+    pub fn new(gate: &Arc<Gate>) -> Self {
+        Doors { gate: Arc::clone(gate), router: Router::new() }
+    }
+
+    /// Has `handler` answer those whom the gate lets through this door.
+    #[expect(clippy::disallowed_methods, reason = "this is the way to a router that the ban leaves")]
+    pub fn open<H: Handler<T, S>, T: 'static>(mut self, door: Door, handler: H) -> Self {
+        let guarded = middleware::from_fn_with_state((Arc::clone(&self.gate), door), guard);
+        self.router = self.router.route(door.path(), on(door.filter(), handler).route_layer(guarded));
+        self
+    }
+
+    /// The router.
+    pub fn with_state(self, state: S) -> Router {
+        self.router.with_state(state)
+    }
+}
+
+/// Asks the gate before anything of the request's body is read. The route is the one the handler will see.
+async fn guard(
+    State((gate, door)): State<(Arc<Gate>, Door)>,
+    parameters: Result<RawPathParams, RawPathParamsRejection>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let parameters = parameters.ok();
+    let mut parameters = parameters.iter().flatten();
+    let route = parameters.find_map(|(name, value)| (name == "route").then_some(value));
+    match gate.admit(door, route, request.headers()) {
+        Ok(_) => next.run(request).await,
+        Err(problem) => reply::problem(&problem),
+    }
+}

@@ -1,0 +1,134 @@
+//! Who comes in: what a request presents becomes an identity, and the identity is asked about before anything is
+//! done. It decides nothing itself; [`access`](crate::access) does.
+
+use std::sync::Arc;
+
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName};
+
+use super::doors::Door;
+use crate::access::{Access, Action, Identity, Resource, authorize};
+use crate::pipeline::Shared;
+use crate::problem::Problem;
+use crate::route::Route;
+
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// The gate of both listeners.
+#[derive(Debug)]
+pub struct Gate {
+    access: Arc<Access>,
+    shared: Arc<Shared>,
+}
+
+/// Who may send events, and where to.
+#[derive(Debug)]
+pub struct Entry {
+    /// Who sends them.
+    pub sender: Arc<Identity>,
+    /// The route that the path names; without one, a CloudEvent finds its own.
+    pub route: Option<Arc<Route>>,
+}
+
+impl Gate {
+    /// A gate before these routes.
+    pub fn new(access: Arc<Access>, shared: Arc<Shared>) -> Arc<Self> {
+        Arc::new(Gate { access, shared })
+    }
+
+    /// Lets a request through a door, or says why not. `route` is the path's, if it names one.
+    pub fn admit(
+        &self,
+        door: Door,
+        route: Option<&str>,
+        headers: &HeaderMap,
+    ) -> Result<Arc<Identity>, Problem> {
+        if door.action() == Action::Probe || self.access.is_open() {
+            return Ok(Access::anyone());
+        }
+        let found = route.and_then(|path| self.shared.routes.at_path(path));
+        let resource = match (door.names_a_route(), found) {
+            (true, Some(route)) => route.resource(),
+            (true, None) => Resource::NoRoute,
+            (false, _) => Resource::Gateway,
+        };
+        self.counted(self.identify(headers).and_then(|identity| {
+            authorize(&identity, door.action(), &resource)?;
+            Ok(identity)
+        }))
+    }
+
+    /// Lets events in to the route that the path names, or to whichever of the sender's takes them.
+    pub fn enter(&self, route: Option<&str>, headers: &HeaderMap) -> Result<Entry, Problem> {
+        let found = route.and_then(|path| self.shared.routes.at_path(path));
+        let resource = match (route, found) {
+            (Some(_), Some(route)) => route.resource(),
+            (Some(_), None) => Resource::NoRoute,
+            (None, _) => Resource::SomeRoute,
+        };
+        let door = if route.is_some() { Door::PostEvents } else { Door::PostCloudEvent };
+        self.counted(self.identify(headers).and_then(|sender| {
+            authorize(&sender, door.action(), &resource)?;
+            Ok(Entry { sender, route: found.cloned() })
+        }))
+    }
+
+    fn identify(&self, headers: &HeaderMap) -> Result<Arc<Identity>, Problem> {
+        if self.access.is_open() { Ok(Access::anyone()) } else { self.access.identify(credential(headers)) }
+    }
+
+    fn counted<T>(&self, admitted: Result<T, Problem>) -> Result<T, Problem> {
+        if let Err(problem) = &admitted {
+            self.access.refused(problem.code);
+        }
+        admitted
+    }
+}
+
+/// The one credential of a request; nothing if there is none, more than one, or another scheme's.
+fn credential(headers: &HeaderMap) -> &[u8] {
+    let (mut bearers, mut keys) = (headers.get_all(AUTHORIZATION).iter(), headers.get_all(X_API_KEY).iter());
+    match (bearers.next(), keys.next(), bearers.next().or(keys.next())) {
+        (Some(value), None, None) => match value.as_bytes().split_at_checked(BEARER.len()) {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case(BEARER) => token.trim_ascii(),
+            _ => &[],
+        },
+        (None, Some(value), None) => value.as_bytes(),
+        _ => &[],
+    }
+}
+
+const BEARER: &[u8] = b"bearer ";
+
+/// Takes away what nobody behind the gate is to see.
+pub(super) fn without_credentials(headers: &mut HeaderMap) {
+    headers.remove(AUTHORIZATION);
+    headers.remove(X_API_KEY);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_has_one_credential_or_none() {
+        let cases: [(&[(&str, &str)], &str); 9] = [
+            (&[("authorization", "Bearer weir_a_b")], "weir_a_b"),
+            (&[("authorization", "bearer  weir_a_b ")], "weir_a_b"),
+            (&[("x-api-key", "weir_a_b")], "weir_a_b"),
+            (&[], ""),
+            (&[("authorization", "Basic d2Vpcg==")], ""),
+            (&[("authorization", "Bearer")], ""),
+            (&[("authorization", "Bearer a"), ("authorization", "Bearer b")], ""),
+            (&[("authorization", "Bearer a"), ("x-api-key", "a")], ""),
+            (&[("x-api-key", "a"), ("x-api-key", "b")], ""),
+        ];
+        for (given, expected) in cases {
+            let mut headers = HeaderMap::new();
+            for (name, value) in given {
+                headers.append(*name, value.parse().expect("a value"));
+            }
+            assert_eq!(credential(&headers), expected.as_bytes(), "{given:?}");
+        }
+    }
+}
