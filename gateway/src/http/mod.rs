@@ -11,6 +11,7 @@ pub mod reply;
 pub mod workers;
 
 mod conditional;
+mod decompress;
 mod lasting;
 mod tail;
 

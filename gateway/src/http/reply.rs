@@ -3,9 +3,10 @@
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
+use super::decompress;
 use crate::event::text::write_json_string;
 use crate::pipeline::{Answer, Ending, Receipt};
 use crate::problem::{Code, Outcome, Problem};
@@ -46,6 +47,10 @@ pub fn problem(problem: &Problem) -> Response<Body> {
     let mut response = json(status, "application/problem+json", out);
     if problem.code.retryable() {
         response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_S);
+    }
+    if problem.code == Code::UnsupportedEncoding {
+        // RFC 9110 §15.5.16: so that a client knows that it is not about the media type.
+        response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static(decompress::ACCEPTED));
     }
     response
 }
