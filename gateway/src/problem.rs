@@ -91,7 +91,10 @@ codes! {
     EventTooLarge "event-too-large" 413 Refused "The event is larger than this gateway accepts";
     BatchTooLarge "batch-too-large" 413 Refused "The batch holds more events than this gateway accepts";
     TooManyNodes "too-many-nodes" 413 Refused "The JSON holds more values than this gateway accepts";
-    UnsupportedMediaType "unsupported-media-type" 415 Refused "The content type or encoding is not supported";
+    UnsupportedMediaType "unsupported-media-type" 415 Refused "The content type is not supported";
+    UnsupportedEncoding "unsupported-encoding" 415 Refused "The content encoding is not supported";
+    BadEncoding "bad-encoding" 400 Refused "The body is not what its content encoding says";
+    DecompressedTooLarge "decompressed-too-large" 413 Refused "The body is too large once it is decompressed";
     // Matching.
     UnknownRoute "unknown-route" 404 Refused "No route takes this event";
     UnknownSchema "unknown-schema" 422 Refused "No schema is registered under this subject";

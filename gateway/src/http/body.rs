@@ -1,15 +1,16 @@
 //! The only reader of request bodies: within a size, within a time, and with a permit for the bytes before
-//! the first of them is read.
+//! the first of them is read. What came compressed it gives on as it was before that.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT};
+use http::header::{CONTENT_LENGTH, EXPECT};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
+use super::decompress::Encoding;
 use crate::event::budget::{Budget, Permit};
 use crate::problem::{Code, Problem};
 
@@ -18,7 +19,7 @@ use crate::problem::{Code, Problem};
 pub struct Reader {
     /// Bytes of all bodies in the house.
     pub budget: Arc<Budget>,
-    /// Bytes of one body.
+    /// Bytes of one body, as sent and decompressed.
     pub body_bytes_max: usize,
     /// From the first byte asked for to the last received.
     pub body_timeout: Duration,
@@ -27,9 +28,13 @@ pub struct Reader {
 impl Reader {
     /// Reads a whole body. The permit grows with a body that did not announce its length.
     pub async fn read(&self, headers: &HeaderMap, body: Incoming) -> Result<(Bytes, Permit), Problem> {
-        if headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
-            return Err(Problem::new(Code::UnsupportedMediaType, "send the body without a content-encoding"));
-        }
+        let encoding = match Encoding::of(headers) {
+            Ok(encoding) => encoding,
+            Err(problem) => {
+                discard(headers, body).await;
+                return Err(problem);
+            }
+        };
         let announced =
             headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
         if announced.is_some_and(|bytes| bytes > self.body_bytes_max) {
@@ -38,10 +43,16 @@ impl Reader {
         }
         let permit = self.budget.permit(announced.unwrap_or_default()).ok_or_else(overloaded)?;
         let reading = self.collect(body, announced.unwrap_or_default(), permit);
-        tokio::time::timeout(self.body_timeout, reading).await.unwrap_or_else(|_| {
+        let (body, permit) = tokio::time::timeout(self.body_timeout, reading).await.unwrap_or_else(|_| {
             let detail = format!("send the whole body within {} ms", self.body_timeout.as_millis());
             Err(Problem::new(Code::BodyTimeout, detail))
-        })
+        })?;
+        match encoding {
+            None => Ok((body, permit)),
+            // Boxed, so that the frequent path does not carry its size along. The permit of the body as it was sent
+            // is given back with it.
+            Some(encoding) => Box::pin(encoding.undo(&body, self.body_bytes_max, &self.budget)).await,
+        }
     }
 
     async fn collect(

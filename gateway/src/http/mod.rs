@@ -13,6 +13,7 @@ pub mod reply;
 pub mod workers;
 
 mod conditional;
+mod decompress;
 mod dry_run;
 mod lasting;
 mod lines;

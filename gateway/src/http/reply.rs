@@ -3,9 +3,10 @@
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 
+use super::decompress;
 use super::preferences::PREFERENCE_APPLIED;
 use crate::event::text::write_json_string;
 use crate::pipeline::{Answer, Ending, Receipt, Share};
@@ -88,6 +89,10 @@ pub fn problem(problem: &Problem) -> Response<Body> {
     }
     if problem.code == Code::Unauthorized {
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if problem.code == Code::UnsupportedEncoding {
+        // RFC 9110 §15.5.16: so that a client knows that it is not about the media type.
+        response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static(decompress::ACCEPTED));
     }
     response
 }
