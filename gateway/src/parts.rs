@@ -69,6 +69,7 @@ pub fn route(settings: &RouteSettings) -> Route {
         topic: settings.topic.as_str().into(),
         topics_allowed: settings.topics_allowed.iter().map(|topic| topic.as_str().into()).collect(),
         on_error: settings.on_error,
+        browser: settings.browser.clone(),
         dead_letter_topic: dead_letter_topic(&settings.topic).into(),
     }
 }

@@ -7,6 +7,7 @@
 )]
 
 mod access;
+mod browser;
 mod cloudevents;
 mod config;
 mod github;

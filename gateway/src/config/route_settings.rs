@@ -13,7 +13,7 @@ use crate::access::Tenant;
 use crate::event::Selector;
 use crate::event::selector::SelectorError;
 use crate::recent;
-use crate::route::{AfterPlugins, OnError, Template, dead_letter_topic};
+use crate::route::{AfterPlugins, Browser, OnError, Template, dead_letter_topic};
 
 /// One route: which events it takes, what is done to them, and the topic they go to.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -57,6 +57,9 @@ pub struct RouteSettings {
     /// Topics a plugin may choose instead.
     #[serde(default)]
     pub topics_allowed: Vec<String>,
+    /// Pages in browsers that may send to it and look into it.
+    #[serde(default)]
+    pub browser: Browser,
     /// What `weir topics` makes and checks.
     #[serde(default)]
     pub topic_settings: TopicSettings,

@@ -73,6 +73,11 @@ impl Gate {
         }))
     }
 
+    /// The route of a path's last part, whoever asks.
+    pub(super) fn route(&self, path: &str) -> Option<&Arc<Route>> {
+        self.shared.routes.at_path(path)
+    }
+
     fn identify(&self, headers: &HeaderMap) -> Result<Arc<Identity>, Problem> {
         if self.access.is_open() { Ok(Access::anyone()) } else { self.access.identify(credential(headers)) }
     }

@@ -21,7 +21,7 @@ use crate::event::frame::Framing;
 use crate::event::parse::is_json;
 use crate::pipeline::{Request, Shape};
 use crate::problem::{Code, Problem};
-use crate::route::Route;
+use crate::route::{Browser, Route};
 
 /// Answers one ingest request on the worker that accepted its connection. `route` is the path's last part.
 pub async fn ingest(edge: &Edge, route: Option<&str>, request: http::Request<Incoming>) -> Response<Body> {
@@ -41,7 +41,7 @@ struct Asked {
 impl Asked {
     fn of(gate: &Gate, route: Option<&str>, parts: &Parts) -> Result<Self, Problem> {
         let Entry { sender, route } = gate.enter(route, &parts.headers)?;
-        let (shape, framing) = shape(&parts.headers, route.is_some())?;
+        let (shape, framing) = shape(&parts.headers, route.as_deref().map(|route| &route.browser))?;
         let dry_run = dry_run::is_wanted(parts.uri.query())?;
         let strict = preference(&parts.headers, "handling") == Some("strict");
         Ok(Asked { sender, route, shape, framing, dry_run, strict })
@@ -84,9 +84,9 @@ async fn accept(
     Ok(short.unwrap_or_else(|| reply::answer(&answer)))
 }
 
-/// What the headers announce. The batch prefix comes first: it starts with the structured one (CloudEvents 1.0.2, HTTP
+/// What the headers announce, to a route that lets these pages in, or to none. The batch prefix comes first: it starts with the structured one (CloudEvents 1.0.2, HTTP
 /// §3).
-fn shape(headers: &HeaderMap, has_route: bool) -> Result<(Shape, Framing), Problem> {
+fn shape(headers: &HeaderMap, route: Option<&Browser>) -> Result<(Shape, Framing), Problem> {
     let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let refused = |detail: &'static str| Err(Problem::new(Code::UnsupportedMediaType, detail));
@@ -102,10 +102,13 @@ fn shape(headers: &HeaderMap, has_route: bool) -> Result<(Shape, Framing), Probl
         other if other.starts_with("application/cloudevents") => {
             refused("of CloudEvents, this gateway takes application/cloudevents+json and its batches")
         }
-        _ if !has_route => refused("send CloudEvents here, in any mode, or plain JSON to /v1/events/{route}"),
+        _ if route.is_none() => {
+            refused("send CloudEvents here, in any mode, or plain JSON to /v1/events/{route}")
+        }
         "application/x-ndjson" | "application/ndjson" | "application/jsonl" => {
             Ok((Shape::Plain, Framing::Ndjson))
         }
+        "text/plain" if route.is_some_and(|browser| browser.beacon) => Ok((Shape::Plain, Framing::Json)),
         other if is_json(other) => Ok((Shape::Plain, Framing::Json)),
         _ => refused(
             "send content-type: application/json, application/x-ndjson or application/cloudevents+json",
@@ -128,7 +131,8 @@ mod tests {
     fn read(content_type: &str, has_route: bool) -> Option<(Shape, Framing)> {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, content_type.parse().expect("a header value"));
-        shape(&headers, has_route).ok()
+        let browser = Browser { beacon: content_type.starts_with("text/plain;"), ..Browser::default() };
+        shape(&headers, has_route.then_some(&browser)).ok()
     }
 
     #[test]
@@ -143,10 +147,11 @@ mod tests {
         assert_eq!(read("application/cloudevents-batch+json; charset=UTF-8", false), batch);
         let refused = ["application/x-www-form-urlencoded", "application/cloudevents+xml", "text/plain", ""];
         assert!(refused.iter().all(|content_type| read(content_type, true).is_none()));
+        assert_eq!(read("text/plain;charset=UTF-8", true), json, "what a beacon is, where it may");
         assert_eq!(read("application/json", false), None);
         assert_eq!(read("application/json; charset=utf-16", true), None);
         let mut headers = HeaderMap::new();
         headers.insert("ce-id", http::HeaderValue::from_static("1"));
-        assert_eq!(shape(&headers, false).ok(), Some((Shape::Binary, Framing::Single)));
+        assert_eq!(shape(&headers, None).ok(), Some((Shape::Binary, Framing::Single)));
     }
 }

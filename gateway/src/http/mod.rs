@@ -13,6 +13,7 @@ pub mod reply;
 pub mod workers;
 
 mod conditional;
+mod cors;
 mod decompress;
 mod dry_run;
 mod lasting;
@@ -78,7 +79,8 @@ pub struct Edge {
 impl Edge {
     /// Answers one request.
     pub async fn answer(self: Rc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
-        let response = if request
+        let reader = cors::reader(&self.gate, &request);
+        let mut response = if request
             .uri()
             .path_and_query()
             .is_some_and(|target| target.as_str().len() > URI_BYTES_MAX)
@@ -87,6 +89,9 @@ impl Edge {
         } else {
             self.dispatch(request).await
         };
+        if let Some(origin) = reader {
+            cors::allow(&mut response, origin);
+        }
         self.metrics.answered(response.status().as_u16());
         Ok(response)
     }

@@ -1,9 +1,11 @@
 //! `OPTIONS` on the ingest paths: what may be posted there, and the handshake by which a sender of webhooks asks
-//! whether it may send at all (CloudEvents HTTP webhook 1.0.2 §4).
+//! whether it may send at all (CloudEvents HTTP webhook 1.0.2 §4). Browsers ask here, too.
 
 use axum::body::Body;
 use http::header::{ALLOW, HeaderName};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
+
+use super::cors;
 
 const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 const ACCEPTED: HeaderValue = HeaderValue::from_static(
@@ -17,6 +19,9 @@ const ANY: HeaderValue = HeaderValue::from_static("*");
 
 /// Answers `OPTIONS`.
 pub(super) fn options(asked: &HeaderMap) -> Response<Body> {
+    if cors::asks(asked) {
+        return cors::preflight();
+    }
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
     headers.insert(ALLOW, HeaderValue::from_static("GET, POST, OPTIONS"));

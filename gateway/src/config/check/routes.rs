@@ -19,6 +19,7 @@ pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
         chain(&at, route, config, findings);
         subjects(&at, route, config, findings);
         topic_settings(&at, route, config, findings);
+        origins(&at, route, findings);
         window(&at, route, findings);
         tests(&at, route, findings);
         for earlier in &config.routes[..index] {
@@ -110,6 +111,19 @@ fn subjects(at: &str, route: &RouteSettings, config: &Config, findings: &mut Vec
             Finding::error(format!("{at}/{key}"), "there are no schemas")
                 .help("add `schemas: ./schemas`, a folder of <subject>/<version>.json"),
         );
+    }
+}
+
+/// What a browser sends as `Origin` (RFC 6454 §6.2): a scheme and an authority, and nothing behind.
+fn origins(at: &str, route: &RouteSettings, findings: &mut Vec<Finding>) {
+    for (index, origin) in route.browser.origins.iter().enumerate() {
+        let authority = origin.split_once("://").map(|(_, authority)| authority);
+        let is_origin = authority.is_some_and(|rest| !rest.is_empty() && !rest.contains(['/', '*', ' ']));
+        if origin != "*" && !is_origin {
+            let message = format!("`{origin}` is no origin");
+            let finding = Finding::error(format!("{at}/browser/origins/{index}"), message);
+            findings.push(finding.help("e.g. `https://shop.example`, without a path; or `*`"));
+        }
     }
 }
 
