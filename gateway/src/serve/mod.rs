@@ -205,7 +205,8 @@ fn edges(
             body_timeout: Duration::from_millis(limits.body_timeout_ms),
         };
         let (worker, metrics) = (Worker::new(Arc::clone(&shared), running), Arc::clone(&metrics));
-        let lookups = http::recent::router(&gate, recent.as_ref().map(Recent::on_this_runtime));
+        let lookups = http::recent::router(&gate, recent.as_ref().map(Recent::on_this_runtime))
+            .merge(http::docs::router(&gate));
         let (gate, stopping) = (Arc::clone(&gate), stopping.clone());
         Rc::new(Edge { worker, gate, reader, lookups, metrics, stopping })
     }

@@ -50,6 +50,17 @@ pub fn python() -> PathBuf {
     fetched("venv/bin/python")
 }
 
+/// A Node.js: the system's, or the one that setup fetched.
+pub fn node() -> PathBuf {
+    let own = target().join("services/venv/bin/node");
+    if own.exists() { own } else { PathBuf::from("node") }
+}
+
+/// A folder from which JavaScript finds the package `cloudevents`.
+pub fn cloudevents_js() -> PathBuf {
+    fetched("cloudevents-js")
+}
+
 fn fetched(name: &str) -> PathBuf {
     existing(target().join("services").join(name), "sh tests/setup.sh")
 }

@@ -80,6 +80,19 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// A number with a fraction or an exponent that is whole all the same (`1.0`), as JSON Schema sees integers.
+    pub fn as_whole(&self) -> Option<i64> {
+        match self.entry() {
+            #[expect(clippy::cast_possible_truncation, reason = "it is whole and below 2^53")]
+            Entry::Static(StaticNode::F64(value))
+                if value.fract() == 0.0 && value.abs() < (1_u64 << 53) as f64 =>
+            {
+                Some(*value as i64)
+            }
+            _ => None,
+        }
+    }
+
     /// An integer's digits exactly as sent; JSON allows only one spelling of each, and both zeros are kept apart.
     pub fn as_integer_text<'b>(&self, buffer: &'b mut itoa::Buffer) -> Option<&'b str> {
         match self.entry() {
