@@ -15,6 +15,7 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
+use super::text::{hex, unhex};
 use super::{Identity, Role, Tenant};
 
 const PREFIX: &str = "weir_";
@@ -175,21 +176,6 @@ const ID_RULE: &str = "lower-case letters, digits, `.`, `_` and `-`, at most 63"
 
 fn digest(secret: &[u8]) -> [u8; 32] {
     Sha256::digest(secret).into()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        text.extend([byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])));
-        text
-    })
-}
-
-fn unhex(text: &str) -> Option<[u8; 32]> {
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let bytes: Option<Vec<u8>> =
-        pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect();
-    rest.is_empty().then_some(bytes?)?.try_into().ok()
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ mod counters;
 mod follow;
 mod key;
 mod settings;
+pub mod signature;
+mod text;
 
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};

@@ -120,7 +120,17 @@ fn name(plugin: &Plugin) -> String {
 async fn environment(config: &Config, checks: &mut Checks) {
     topics::look(config, false, checks).await;
     valkey(config, checks).await;
+    signatures(config, checks);
     tables(config, checks);
+}
+
+/// Whether the secrets of signed routes can be read.
+fn signatures(config: &Config, checks: &mut Checks) {
+    match parts::signatures(config) {
+        Ok(signatures) if signatures.is_empty() => {}
+        Ok(signatures) => checks.add("signatures", Verdict::Good, count(signatures.len(), "signed route")),
+        Err(error) => checks.add("signatures", Verdict::Wrong, error.to_string()),
+    }
 }
 
 /// Whether every table that is a hash can be read.

@@ -2,6 +2,7 @@
 
 mod keys;
 mod matrix;
+mod signed;
 mod starting;
 
 use std::time::Duration;

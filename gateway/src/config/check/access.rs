@@ -17,6 +17,14 @@ pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
     listener("admin", config.admin, "runs code in the gateway", config, findings);
     for (index, route) in config.routes.iter().enumerate() {
         tenant(&format!("routes/{index}/tenant"), route.tenant.name(), findings);
+        let Some(signature) = &route.signature else { continue };
+        if let Some(fault) = signature.fault() {
+            findings.push(Finding::error(format!("routes/{index}/signature"), fault));
+        }
+        if route.matching.event_type.is_some() || route.matching.source.is_some() {
+            let message = "events sent to /v1/events do not find this route: it takes signed ones only, at its own path";
+            findings.push(Finding::warning(format!("routes/{index}/match"), message));
+        }
     }
     for (index, key) in access.keys.iter().enumerate() {
         tenant(&format!("access/keys/{index}/tenant"), key.tenant.name(), findings);
