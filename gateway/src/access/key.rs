@@ -4,7 +4,6 @@
 //! slow hash would protect, and each request pays for it. Passwords would be another matter; there are none.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::text::{hex, unhex};
-use super::{Identity, Role, Tenant};
+use super::{Identity, Role, Tenant, file};
 
 const PREFIX: &str = "weir_";
 /// Random bytes of a secret; it is written in hex.
@@ -24,6 +23,11 @@ const SECRET_BYTES: usize = 32;
 const ID_BYTES_MAX: usize = 63;
 /// A file of so many bytes holds some ten thousand keys.
 const FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// The text of a file of keys.
+pub(super) fn read(path: &Path) -> Result<String, String> {
+    file::read(path, FILE_BYTES_MAX)
+}
 
 /// One key, as the config or the file of keys has it.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -149,16 +153,6 @@ fn key(settings: &KeySettings) -> Result<Key, String> {
     };
     let identity = Arc::new(Identity::new(id, tenant.clone(), roles, routes.as_deref()));
     Ok(Key { digest, expires_s, identity })
-}
-
-/// Reads a file of keys as far as one may be long.
-pub(super) fn read(path: &Path) -> Result<String, String> {
-    let at = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
-    let bytes = fs::metadata(path).map_err(|error| at(&error))?.len();
-    if bytes > FILE_BYTES_MAX {
-        return Err(at(&format!("{bytes} bytes; {FILE_BYTES_MAX} are allowed")));
-    }
-    fs::read_to_string(path).map_err(|error| at(&error))
 }
 
 /// Where and why a text is no list of keys. The parser's own words may repeat what stands there.

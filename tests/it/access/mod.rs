@@ -4,6 +4,7 @@ mod keys;
 mod matrix;
 mod signed;
 mod starting;
+mod tokens;
 
 use std::time::Duration;
 

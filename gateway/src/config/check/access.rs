@@ -9,6 +9,9 @@ pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
     if let Err(why) = access.check() {
         findings.push(Finding::error("access/keys", why));
     }
+    if let Some(fault) = access.jwt.as_ref().and_then(|jwt| jwt.fault()) {
+        findings.push(Finding::error("access/jwt", fault));
+    }
     if access.open && access.asks() {
         let message = "`open` lets anyone in, and the keys beside it say otherwise";
         findings.push(Finding::error("access/open", message).help("leave out one of the two"));
@@ -48,7 +51,7 @@ fn listener(key: &str, address: SocketAddr, anyone: &str, config: &Config, findi
     } else {
         Finding::error(key, message).help(
             "run `weir keys new` and put the stanza it prints under `access.keys`, or name a file of such stanzas in \
-             `access.keys_file`; or listen on 127.0.0.1; or, if anyone may, write `access: {open: true}`",
+             `access.keys_file`, or name an identity provider in `access.jwt`; or listen on 127.0.0.1; or, if anyone may, write `access: {open: true}`",
         )
     });
 }
