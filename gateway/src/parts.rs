@@ -1,6 +1,7 @@
 //! From the config to the parts of the pipeline. Everything that can be wrong in a config and is only seen
 //! when a part is made, is an error here and not at the first event.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use rdkafka::error::KafkaError;
 
 use crate::access::Access;
+use crate::access::signature::{Signature, SignatureSettings};
 use crate::config::Config;
 use crate::config::route_settings::{ChainSettings, RouteSettings, TypeSettings};
 use crate::event::{Limits, Rules, TypeRule};
@@ -46,6 +48,17 @@ pub fn access(config: &Config, metrics: &Metrics) -> Result<Arc<Access>, Unusabl
     Access::start(&config.access, metrics).map_err(|error| Unusable(error.to_string()))
 }
 
+/// How the events of routes are signed, by the route's name.
+pub fn signatures(config: &Config) -> Result<HashMap<Arc<str>, Signature>, Unusable> {
+    let signed = config.routes.iter().filter_map(|route| Some((route, route.signature.as_ref()?)));
+    let signature = |(route, settings): (&RouteSettings, &SignatureSettings)| {
+        let signature = Signature::new(settings);
+        let signature = signature.map_err(|error| Unusable(format!("route {}: {error}", route.name)))?;
+        Ok((route.name.as_str().into(), signature))
+    };
+    signed.map(signature).collect()
+}
+
 /// A route's settings in the words of the pipeline.
 pub fn route(settings: &RouteSettings) -> Route {
     let event_type = match &settings.event_type {
@@ -57,6 +70,7 @@ pub fn route(settings: &RouteSettings) -> Route {
     Route {
         name: settings.name.as_str().into(),
         tenant: settings.tenant.clone(),
+        signed: settings.signature.is_some(),
         path: settings.matching.path.as_deref().unwrap_or(&settings.name).into(),
         matching: Match {
             event_type: settings.matching.event_type.clone(),

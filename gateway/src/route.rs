@@ -30,6 +30,8 @@ pub struct Route {
     pub name: Arc<str>,
     /// Whose it is.
     pub tenant: Tenant,
+    /// Whether it takes signed events only, at its own path.
+    pub signed: bool,
     /// The last part of its path, `/v1/events/{path}`.
     pub path: Arc<str>,
     /// Which CloudEvents it takes on `/v1/events`.

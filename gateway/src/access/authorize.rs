@@ -56,7 +56,7 @@ pub enum Role {
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// Ask whether the gateway lives. Nobody is asked who they are.
+    /// Ask whether the gateway lives, or what it takes. Nobody is asked who they are.
     Probe,
     /// Scrape metrics.
     Scrape,

@@ -8,14 +8,16 @@ use crate::problem::Code;
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Source {
     Keys,
+    Jwks,
 }
 
 impl Source {
-    const ALL: [Source; 1] = [Source::Keys];
+    const ALL: [Source; 2] = [Source::Keys, Source::Jwks];
 
     fn name(self) -> &'static str {
         match self {
             Source::Keys => "keys",
+            Source::Jwks => "jwks",
         }
     }
 }

@@ -4,7 +4,6 @@
 //! slow hash would protect, and each request pays for it. Passwords would be another matter; there are none.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,7 +14,8 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use super::{Identity, Role, Tenant};
+use super::text::{hex, unhex};
+use super::{Identity, Role, Tenant, file};
 
 const PREFIX: &str = "weir_";
 /// Random bytes of a secret; it is written in hex.
@@ -23,6 +23,11 @@ const SECRET_BYTES: usize = 32;
 const ID_BYTES_MAX: usize = 63;
 /// A file of so many bytes holds some ten thousand keys.
 const FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// The text of a file of keys.
+pub(super) fn read(path: &Path) -> Result<String, String> {
+    file::read(path, FILE_BYTES_MAX)
+}
 
 /// One key, as the config or the file of keys has it.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -150,16 +155,6 @@ fn key(settings: &KeySettings) -> Result<Key, String> {
     Ok(Key { digest, expires_s, identity })
 }
 
-/// Reads a file of keys as far as one may be long.
-pub(super) fn read(path: &Path) -> Result<String, String> {
-    let at = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
-    let bytes = fs::metadata(path).map_err(|error| at(&error))?.len();
-    if bytes > FILE_BYTES_MAX {
-        return Err(at(&format!("{bytes} bytes; {FILE_BYTES_MAX} are allowed")));
-    }
-    fs::read_to_string(path).map_err(|error| at(&error))
-}
-
 /// Where and why a text is no list of keys. The parser's own words may repeat what stands there.
 fn why(error: &serde_saphyr::Error) -> String {
     let place = error.location().map(|place| format!(" (line {}, column {})", place.line(), place.column()));
@@ -175,21 +170,6 @@ const ID_RULE: &str = "lower-case letters, digits, `.`, `_` and `-`, at most 63"
 
 fn digest(secret: &[u8]) -> [u8; 32] {
     Sha256::digest(secret).into()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        text.extend([byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])));
-        text
-    })
-}
-
-fn unhex(text: &str) -> Option<[u8; 32]> {
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let bytes: Option<Vec<u8>> =
-        pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect();
-    rest.is_empty().then_some(bytes?)?.try_into().ok()
 }
 
 #[cfg(test)]

@@ -5,9 +5,13 @@
 
 mod authorize;
 mod counters;
+mod file;
 mod follow;
+mod jwt;
 mod key;
 mod settings;
+pub mod signature;
+mod text;
 
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
@@ -17,6 +21,8 @@ use jiff::Timestamp;
 
 pub use self::authorize::{Action, Identity, Resource, Role, Tenant, authorize};
 use self::counters::Counters;
+use self::jwt::Tokens;
+pub use self::jwt::{Algorithm, JwtSettings};
 use self::key::Keys;
 pub use self::key::{KeySettings, Minted, mint};
 pub use self::settings::Settings;
@@ -32,13 +38,14 @@ pub struct Access {
     configured: Vec<KeySettings>,
     keys_file: Option<PathBuf>,
     keys: ArcSwap<Keys>,
+    tokens: Option<Arc<Tokens>>,
     counters: Counters,
 }
 
 /// Why access cannot be given as the config says.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
-    /// The keys cannot be used; says which file and why, and repeats nothing of it but ids.
+    /// The keys, or the issuer's, cannot be used; says which file and why, and repeats nothing of it but ids.
     #[error("access: {0}")]
     Keys(String),
     /// The metrics cannot be registered.
@@ -58,11 +65,13 @@ impl Access {
         let counters = Counters::new(metrics.registry())?;
         let keys = Keys::read(&settings.keys, settings.keys_file.as_deref()).map_err(AccessError::Keys)?;
         counters.keys(keys.count());
+        let tokens = settings.jwt.clone().map(|jwt| Tokens::start(jwt, counters.clone()));
         let access = Arc::new(Access {
             open: !settings.asks(),
             configured: settings.keys.clone(),
             keys_file: settings.keys_file.clone(),
             keys: ArcSwap::from_pointee(keys),
+            tokens: tokens.transpose().map_err(AccessError::Keys)?,
             counters,
         });
         access.follow()?;
@@ -82,9 +91,10 @@ impl Access {
     /// Whose credential this is. The same work and the same answer whatever is wrong with it; a client that presented
     /// none, or more than one, presents an empty one.
     pub fn identify(&self, credential: &[u8]) -> Result<Arc<Identity>, Problem> {
+        let now_s = Timestamp::now().as_second();
         let keys = self.keys.load();
-        let identity = keys.holder(credential, Timestamp::now().as_second());
-        identity.map(Arc::clone).ok_or_else(unauthorized)
+        let by_token = || self.tokens.as_ref()?.holder(credential, now_s);
+        keys.holder(credential, now_s).map(Arc::clone).or_else(by_token).ok_or_else(unauthorized)
     }
 
     /// Counts a request that was turned away.
@@ -94,5 +104,5 @@ impl Access {
 }
 
 fn unauthorized() -> Problem {
-    Problem::new(Code::Unauthorized, "send a valid key: `Authorization: Bearer weir_…`")
+    Problem::new(Code::Unauthorized, "send a valid key or token: `Authorization: Bearer …`")
 }

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::KeySettings;
+use super::jwt::{self, JwtSettings};
 use super::key::Keys;
 
 /// Who may do what. With nothing in it, nobody is asked who they are, and both listeners have to be loopback.
@@ -18,12 +19,14 @@ pub struct Settings {
     pub keys: Vec<KeySettings>,
     /// A file with a list of more keys (YAML or JSON), looked at every second.
     pub keys_file: Option<PathBuf>,
+    /// Tokens of an identity provider.
+    pub jwt: Option<JwtSettings>,
 }
 
 impl Settings {
     /// Whether a client is asked who it is.
     pub fn asks(&self) -> bool {
-        !self.keys.is_empty() || self.keys_file.is_some()
+        !self.keys.is_empty() || self.keys_file.is_some() || self.jwt.is_some()
     }
 
     /// What is wrong with the keys of the config.
@@ -36,9 +39,15 @@ impl Settings {
         Keys::read(&self.keys, self.keys_file.as_deref()).map(|keys| keys.count())
     }
 
+    /// How many keys the issuer's file holds, or what is wrong with it; `None` without such a file.
+    pub fn issuers_keys(&self) -> Option<Result<usize, String>> {
+        self.jwt.as_ref()?.jwks_file.as_deref().map(jwt::count)
+    }
+
     /// Makes relative paths relative to `folder`.
     pub fn anchor(&mut self, folder: &Path) {
-        if let Some(path) = &mut self.keys_file {
+        let jwks = self.jwt.as_mut().and_then(|jwt| jwt.jwks_file.as_mut());
+        for path in self.keys_file.iter_mut().chain(jwks) {
             *path = folder.join(&*path);
         }
     }

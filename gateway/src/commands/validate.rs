@@ -48,13 +48,15 @@ fn count(number: usize, thing: &str) -> String {
     format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
-/// Whether the file of keys can be used.
+/// Whether the files of keys, ours and an issuer's, can be used.
 fn keys(config: &Config, checks: &mut Checks) {
-    let Some(file) = &config.access.keys_file else { return };
-    let what = format!("keys {}", file.display());
-    match config.access.count() {
-        Ok(keys) => checks.add(what, Verdict::Good, count(keys, "key")),
-        Err(why) => checks.add(what, Verdict::Wrong, why),
+    let ours = config.access.keys_file.is_some().then(|| config.access.count());
+    for (what, read) in [("access.keys_file", ours), ("access.jwt.jwks_file", config.access.issuers_keys())] {
+        match read {
+            Some(Ok(keys)) => checks.add(what, Verdict::Good, count(keys, "key")),
+            Some(Err(why)) => checks.add(what, Verdict::Wrong, why),
+            None => {}
+        }
     }
 }
 
@@ -120,7 +122,17 @@ fn name(plugin: &Plugin) -> String {
 async fn environment(config: &Config, checks: &mut Checks) {
     topics::look(config, false, checks).await;
     valkey(config, checks).await;
+    signatures(config, checks);
     tables(config, checks);
+}
+
+/// Whether the secrets of signed routes can be read.
+fn signatures(config: &Config, checks: &mut Checks) {
+    match parts::signatures(config) {
+        Ok(signatures) if signatures.is_empty() => {}
+        Ok(signatures) => checks.add("signatures", Verdict::Good, count(signatures.len(), "signed route")),
+        Err(error) => checks.add("signatures", Verdict::Wrong, error.to_string()),
+    }
 }
 
 /// Whether every table that is a hash can be read.

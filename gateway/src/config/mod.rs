@@ -178,6 +178,10 @@ impl Config {
         if let Some(valkey) = &mut self.valkey {
             valkey.anchor(folder);
         }
+        let signatures = self.routes.iter_mut().filter_map(|route| route.signature.as_mut());
+        for secret in signatures.flat_map(|signature| &mut signature.secrets) {
+            secret.anchor(folder);
+        }
         let plugins = self.plugins.values_mut().map(|plugin| &mut plugin.path);
         let tables = self.tables.values_mut().filter_map(|table| table.path.as_mut());
         for path in plugins.chain(tables).chain(self.schemas.as_mut()).chain([&mut self.plugin_cache]) {

@@ -10,6 +10,7 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor, value::MapAccessDeseria
 
 use super::route_tests::RouteTest;
 use crate::access::Tenant;
+use crate::access::signature::SignatureSettings;
 use crate::event::Selector;
 use crate::event::selector::SelectorError;
 use crate::recent;
@@ -24,6 +25,9 @@ pub struct RouteSettings {
     /// Whose it is; another tenant's credentials do not find it.
     #[serde(default)]
     pub tenant: Tenant,
+    /// How its events are signed; absent: they are not, and a key says who sends them.
+    #[serde(default)]
+    pub signature: Option<SignatureSettings>,
     /// Which events it takes; absent: those sent to its name.
     #[serde(default, rename = "match")]
     pub matching: MatchSettings,

@@ -26,8 +26,14 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Reads a whole body. The permit grows with a body that did not announce its length.
-    pub async fn read(&self, headers: &HeaderMap, body: Incoming) -> Result<(Bytes, Permit), Problem> {
+    /// Reads a whole body, and has `judge` look at it as it was sent before anything is done with it. The permit grows
+    /// with a body that did not announce its length.
+    pub async fn read(
+        &self,
+        headers: &HeaderMap,
+        body: Incoming,
+        judge: impl FnOnce(&[u8]) -> Result<(), Problem>,
+    ) -> Result<(Bytes, Permit), Problem> {
         let encoding = match Encoding::of(headers) {
             Ok(encoding) => encoding,
             Err(problem) => {
@@ -47,6 +53,7 @@ impl Reader {
             let detail = format!("send the whole body within {} ms", self.body_timeout.as_millis());
             Err(Problem::new(Code::BodyTimeout, detail))
         })?;
+        judge(&body)?;
         match encoding {
             None => Ok((body, permit)),
             // Boxed, so that the frequent path does not carry its size along. The permit of the body as it was sent

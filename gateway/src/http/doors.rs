@@ -52,6 +52,10 @@ doors! {
     PostCloudEvent Public POST "/v1/events" Ingest;
     /// Events of a route.
     PostEvents Public POST "/v1/events/{route}" Ingest;
+    /// What may be sent as a CloudEvent, and from where.
+    AskCloudEvent Public OPTIONS "/v1/events" Probe;
+    /// What may be sent to a route, and from where.
+    AskEvents Public OPTIONS "/v1/events/{route}" Probe;
     /// The latest events of a key, or those to come.
     GetEvents Public GET "/v1/events/{route}" Lookup;
     /// One event by its id.
@@ -93,6 +97,13 @@ doors! {
 }
 
 impl Door {
+    /// The door at a path of the table, for a method.
+    pub fn at(listener: Listener, method: &http::Method, path: &str) -> Option<Door> {
+        let is_it =
+            |door: &Door| door.path() == path && door.listener() == listener && door.method() == *method;
+        Door::ALL.iter().copied().find(is_it)
+    }
+
     /// Whether its path names a route.
     pub fn names_a_route(self) -> bool {
         self.path().contains("{route}")

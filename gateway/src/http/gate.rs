@@ -1,13 +1,15 @@
 //! Who comes in: what a request presents becomes an identity, and the identity is asked about before anything is
 //! done. It decides nothing itself; [`access`](crate::access) does.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName};
 
 use super::doors::Door;
-use crate::access::{Access, Action, Identity, Resource, authorize};
+use crate::access::signature::{Signature, bad_signature};
+use crate::access::{Access, Action, Identity, Resource, Role, authorize};
 use crate::pipeline::Shared;
 use crate::problem::Problem;
 use crate::route::Route;
@@ -19,6 +21,14 @@ const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 pub struct Gate {
     access: Arc<Access>,
     shared: Arc<Shared>,
+    signed: HashMap<Arc<str>, Arc<Signed>>,
+}
+
+/// What a route that takes signed events only knows of its sender.
+#[derive(Debug)]
+struct Signed {
+    signature: Signature,
+    sender: Arc<Identity>,
 }
 
 /// Who may send events, and where to.
@@ -28,12 +38,35 @@ pub struct Entry {
     pub sender: Arc<Identity>,
     /// The route that the path names; without one, a CloudEvent finds its own.
     pub route: Option<Arc<Route>>,
+    /// Whether the body has to prove it, and how: see [`Gate::verify`].
+    signed: Option<Arc<Signed>>,
+}
+
+impl Entry {
+    /// Whether nothing of the body may be believed before [`Gate::verify`] has seen all of it.
+    pub fn is_signed(&self) -> bool {
+        self.signed.is_some()
+    }
 }
 
 impl Gate {
-    /// A gate before these routes.
-    pub fn new(access: Arc<Access>, shared: Arc<Shared>) -> Arc<Self> {
-        Arc::new(Gate { access, shared })
+    /// A gate before these routes, some of which take signed events only.
+    pub fn new(
+        access: Arc<Access>,
+        signatures: HashMap<Arc<str>, Signature>,
+        shared: Arc<Shared>,
+    ) -> Arc<Self> {
+        let sender = |route: &Route| {
+            let name = format!("signature of {}", route.name);
+            let routes = [route.name.to_string()];
+            Arc::new(Identity::new(&name, route.tenant.clone(), &[Role::Write], Some(&routes)))
+        };
+        let signed = signatures.into_iter().filter_map(|(name, signature)| {
+            let route = shared.routes.iter().find(|route| route.name == name)?;
+            Some((name, Arc::new(Signed { signature, sender: sender(route) })))
+        });
+        let signed = signed.collect();
+        Arc::new(Gate { access, shared, signed })
     }
 
     /// Lets a request through a door, or says why not. `route` is the path's, if it names one.
@@ -66,16 +99,30 @@ impl Gate {
             (Some(_), None) => Resource::NoRoute,
             (None, _) => Resource::SomeRoute,
         };
+        if let Some(signed) = found.and_then(|route| self.signed.get(&route.name)) {
+            self.counted(signed.presented(headers).map(drop))?;
+            let sender = Arc::clone(&signed.sender);
+            return Ok(Entry { sender, route: found.cloned(), signed: Some(Arc::clone(signed)) });
+        }
         let door = if route.is_some() { Door::PostEvents } else { Door::PostCloudEvent };
         self.counted(self.identify(headers).and_then(|sender| {
             authorize(&sender, door.action(), &resource)?;
-            Ok(Entry { sender, route: found.cloned() })
+            Ok(Entry { sender, route: found.cloned(), signed: None })
         }))
     }
 
     /// The route of a path's last part, whoever asks.
     pub(super) fn route(&self, path: &str) -> Option<&Arc<Route>> {
         self.shared.routes.at_path(path)
+    }
+
+    /// Has a body prove who sent it, where its route asks for that. `body` is what was sent, byte for byte.
+    pub fn verify(&self, entry: &Entry, headers: &HeaderMap, body: &[u8]) -> Result<(), Problem> {
+        let Some(signed) = &entry.signed else { return Ok(()) };
+        let now_s = jiff::Timestamp::now().as_second();
+        let verified =
+            signed.presented(headers).and_then(|value| signed.signature.verify(value, body, now_s));
+        self.counted(verified)
     }
 
     fn identify(&self, headers: &HeaderMap) -> Result<Arc<Identity>, Problem> {
@@ -87,6 +134,17 @@ impl Gate {
             self.access.refused(problem.code);
         }
         admitted
+    }
+}
+
+impl Signed {
+    /// What is presented as the signature: one header, or it is none.
+    fn presented<'h>(&self, headers: &'h HeaderMap) -> Result<&'h [u8], Problem> {
+        let mut values = headers.get_all(self.signature.header()).iter();
+        match (values.next(), values.next()) {
+            (Some(value), None) => Ok(value.as_bytes()),
+            _ => Err(bad_signature()),
+        }
     }
 }
 

@@ -1,8 +1,6 @@
 //! `POST /v1/events/{route}` and `POST /v1/events`: a request becomes the pipeline's request, and the
 //! pipeline's answer a response. What a content type means is decided here, what an event is not.
 
-use std::sync::Arc;
-
 use axum::body::Body;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -14,14 +12,13 @@ use super::body::{discard, overloaded};
 use super::gate::{Entry, Gate, without_credentials};
 use super::preferences::preference;
 use super::{Edge, dry_run, lines, reply};
-use crate::access::Identity;
 use crate::event::binary::is_binary;
 use crate::event::budget::Permit;
 use crate::event::frame::Framing;
 use crate::event::parse::is_json;
 use crate::pipeline::{Request, Shape};
 use crate::problem::{Code, Problem};
-use crate::route::{Browser, Route};
+use crate::route::Browser;
 
 /// Answers one ingest request on the worker that accepted its connection. `route` is the path's last part.
 pub async fn ingest(edge: &Edge, route: Option<&str>, request: http::Request<Incoming>) -> Response<Body> {
@@ -30,8 +27,7 @@ pub async fn ingest(edge: &Edge, route: Option<&str>, request: http::Request<Inc
 
 /// What a request asks for, before its body is read.
 struct Asked {
-    sender: Arc<Identity>,
-    route: Option<Arc<Route>>,
+    entry: Entry,
     shape: Shape,
     framing: Framing,
     dry_run: bool,
@@ -40,16 +36,16 @@ struct Asked {
 
 impl Asked {
     fn of(gate: &Gate, route: Option<&str>, parts: &Parts) -> Result<Self, Problem> {
-        let Entry { sender, route } = gate.enter(route, &parts.headers)?;
-        let (shape, framing) = shape(&parts.headers, route.as_deref().map(|route| &route.browser))?;
+        let entry = gate.enter(route, &parts.headers)?;
+        let (shape, framing) = shape(&parts.headers, entry.route.as_deref().map(|route| &route.browser))?;
         let dry_run = dry_run::is_wanted(parts.uri.query())?;
         let strict = preference(&parts.headers, "handling") == Some("strict");
-        Ok(Asked { sender, route, shape, framing, dry_run, strict })
+        Ok(Asked { entry, shape, framing, dry_run, strict })
     }
 
     fn request(self, mut headers: HeaderMap, (body, permit): (Bytes, Permit)) -> Request {
         without_credentials(&mut headers);
-        let Asked { sender, route, shape, framing, strict, .. } = self;
+        let Asked { entry: Entry { sender, route, .. }, shape, framing, strict, .. } = self;
         Request { sender, route, shape, framing, strict, headers, body, permit }
     }
 }
@@ -67,12 +63,15 @@ async fn accept(
             return Err(problem);
         }
     };
-    let Asked { framing, dry_run, strict, .. } = asked;
-    if framing == Framing::Ndjson && !dry_run && !strict && lines::are_wanted(&parts.headers) {
+    let (framing, dry_run, strict) = (asked.framing, asked.dry_run, asked.strict);
+    // A signature is over the whole body: nothing of it is an event before.
+    let piecemeal = framing == Framing::Ndjson && !dry_run && !strict && !asked.entry.is_signed();
+    if piecemeal && lines::are_wanted(&parts.headers) {
         let permit = edge.reader.budget.permit(0).ok_or_else(overloaded)?;
         return Ok(lines::answer(edge, asked.request(parts.headers, (Bytes::new(), permit)), body));
     }
-    let read = edge.reader.read(&parts.headers, body).await?;
+    let judge = |body: &[u8]| edge.gate.verify(&asked.entry, &parts.headers, body);
+    let read = edge.reader.read(&parts.headers, body, judge).await?;
     let minimal = preference(&parts.headers, "return") == Some("minimal");
     let request = asked.request(parts.headers, read);
     if dry_run {

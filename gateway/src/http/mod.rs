@@ -29,12 +29,13 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use http::{Method, Request, Response, header};
+use http::{Request, Response, header};
 use hyper::body::Incoming;
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 
 use self::body::Reader;
+use self::doors::{Door, Listener};
 use self::gate::Gate;
 use crate::metrics::Metrics;
 use crate::pipeline::Worker;
@@ -103,20 +104,22 @@ impl Edge {
             "" => Some(None),
             _ => rest.strip_prefix('/').filter(|name| !name.is_empty() && !name.contains('/')).map(Some),
         });
-        match (request.method(), rest) {
-            (&Method::POST, Some(name)) => {
+        let table = rest.map(|name| name.map_or("/v1/events", |_| "/v1/events/{route}"));
+        let door = table.and_then(|path| Door::at(Listener::Public, request.method(), path));
+        match (door, rest) {
+            (Some(Door::PostCloudEvent | Door::PostEvents), Some(name)) => {
                 let name = name.map(str::to_owned);
                 ingest::ingest(self, name.as_deref(), request).await
             }
-            (&Method::OPTIONS, Some(name)) => options::options(request.headers(), methods(name)),
-            (&Method::GET, Some(Some(_))) | (_, None) => {
+            (Some(Door::AskCloudEvent | Door::AskEvents), Some(name)) => {
+                options::options(request.headers(), methods(name))
+            }
+            (Some(_), _) | (_, None) => {
                 // Boxed, so that the frequent path does not carry its size along.
                 let Ok(response) = Box::pin(self.lookups.clone().oneshot(request.map(Body::new))).await;
                 response
             }
-            (_, Some(name)) => {
-                method_not_allowed(if name.is_some() { "GET, POST, OPTIONS" } else { "POST, OPTIONS" })
-            }
+            (_, Some(name)) => method_not_allowed(methods(name)),
         }
     }
 }

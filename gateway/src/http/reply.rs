@@ -15,6 +15,9 @@ use crate::problem::{Code, Outcome, Problem};
 /// How long a client that was refused for our reasons should wait, in seconds.
 const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");
 
+const BEARER: HeaderValue = HeaderValue::from_static("Bearer");
+const SIGNATURE: HeaderValue = HeaderValue::from_static("HMAC-SHA256");
+
 /// The answer to an ingest request.
 pub fn answer(answer: &Answer) -> Response<Body> {
     let mut out = Vec::with_capacity(512 * answer.endings.len().max(1));
@@ -87,8 +90,11 @@ pub fn problem(problem: &Problem) -> Response<Body> {
     if problem.code.retryable() {
         response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_S);
     }
-    if problem.code == Code::Unauthorized {
-        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    // RFC 9110 §11.6.1 asks for a challenge with every 401; for signatures nobody has registered one.
+    match problem.code {
+        Code::Unauthorized => drop(response.headers_mut().insert(WWW_AUTHENTICATE, BEARER)),
+        Code::BadSignature => drop(response.headers_mut().insert(WWW_AUTHENTICATE, SIGNATURE)),
+        _ => {}
     }
     if problem.code == Code::UnsupportedEncoding {
         // RFC 9110 §15.5.16: so that a client knows that it is not about the media type.

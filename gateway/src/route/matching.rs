@@ -74,6 +74,7 @@ impl Routes {
     pub fn matching(&self, attributes: &Attributes<'_>, sender: &Identity) -> Result<&Arc<Route>, Problem> {
         let takes = |route: &&Arc<Route>| {
             route.matching.is_open()
+                && !route.signed
                 && route.matching.takes(attributes.event_type, attributes.source)
                 && authorize(sender, Action::Ingest, &route.resource()).is_ok()
         };

@@ -106,7 +106,7 @@ async fn serve(
 ) -> Result<(), ServeError> {
     let metrics = Arc::new(Metrics::new().map_err(|error| ServeError::Config(error.to_string()))?);
     let shared = Arc::new(parts::shared(config, &metrics)?);
-    let gate = Gate::new(parts::access(config, &metrics)?, Arc::clone(&shared));
+    let gate = Gate::new(parts::access(config, &metrics)?, parts::signatures(config)?, Arc::clone(&shared));
     let reads_valkey = read_model.is_none();
     let read_model = lookups::start(config, read_model)?;
     let (recent, warm) = read_model.unzip();

@@ -2,7 +2,9 @@
 
 mod keys;
 mod matrix;
+mod signed;
 mod starting;
+mod tokens;
 
 use std::time::Duration;
 

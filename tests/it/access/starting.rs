@@ -9,22 +9,22 @@ use weir_tests::world::inputs;
 
 use super::{ROUTES, Stage};
 
-fn weir(folder: &Path, args: &[&str]) -> Output {
+pub(super) fn weir(folder: &Path, args: &[&str]) -> Output {
     Command::new(inputs::weir()).args(args).current_dir(folder).output().unwrap()
 }
 
-fn said(output: &Output) -> String {
+pub(super) fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-fn folder(config: &str) -> TempDir {
+pub(super) fn folder(config: &str) -> TempDir {
     let folder = TempDir::new().unwrap();
     let kafka = "kafka: {brokers: [\"127.0.0.1:1\"], allow_weak_topics: true}\n";
     std::fs::write(folder.path().join("weir.yaml"), format!("{kafka}{config}{ROUTES}")).unwrap();
     folder
 }
 
-const VALIDATE: [&str; 4] = ["validate", "-c", "weir.yaml", "--no-environment"];
+pub(super) const VALIDATE: [&str; 4] = ["validate", "-c", "weir.yaml", "--no-environment"];
 
 #[test]
 fn a_listener_that_others_reach_needs_access_or_the_word_that_it_is_open() {

@@ -9,6 +9,9 @@ pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
     if let Err(why) = access.check() {
         findings.push(Finding::error("access/keys", why));
     }
+    if let Some(fault) = access.jwt.as_ref().and_then(|jwt| jwt.fault()) {
+        findings.push(Finding::error("access/jwt", fault));
+    }
     if access.open && access.asks() {
         let message = "`open` lets anyone in, and the keys beside it say otherwise";
         findings.push(Finding::error("access/open", message).help("leave out one of the two"));
@@ -17,6 +20,14 @@ pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
     listener("admin", config.admin, "runs code in the gateway", config, findings);
     for (index, route) in config.routes.iter().enumerate() {
         tenant(&format!("routes/{index}/tenant"), route.tenant.name(), findings);
+        let Some(signature) = &route.signature else { continue };
+        if let Some(fault) = signature.fault() {
+            findings.push(Finding::error(format!("routes/{index}/signature"), fault));
+        }
+        if route.matching.event_type.is_some() || route.matching.source.is_some() {
+            let message = "events sent to /v1/events do not find this route: it takes signed ones only, at its own path";
+            findings.push(Finding::warning(format!("routes/{index}/match"), message));
+        }
     }
     for (index, key) in access.keys.iter().enumerate() {
         tenant(&format!("access/keys/{index}/tenant"), key.tenant.name(), findings);
@@ -40,7 +51,7 @@ fn listener(key: &str, address: SocketAddr, anyone: &str, config: &Config, findi
     } else {
         Finding::error(key, message).help(
             "run `weir keys new` and put the stanza it prints under `access.keys`, or name a file of such stanzas in \
-             `access.keys_file`; or listen on 127.0.0.1; or, if anyone may, write `access: {open: true}`",
+             `access.keys_file`, or name an identity provider in `access.jwt`; or listen on 127.0.0.1; or, if anyone may, write `access: {open: true}`",
         )
     });
 }

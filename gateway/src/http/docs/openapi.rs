@@ -49,7 +49,7 @@ fn operation(door: Door) -> Value {
             "Events of one route",
             json!([route()]),
             json!({
-                "application/json": {"schema": {"description": "One event, or an array of them."}, "example": {"order_id": "o-1"}},
+                "application/json": {"schema": reference("Json"), "example": {"order_id": "o-1"}},
                 "application/x-ndjson": {"schema": {"type": "string", "description": "One event a line."}},
                 "application/cloudevents+json": {"schema": reference("CloudEvent")},
                 "application/cloudevents-batch+json": {"schema": {"type": "array", "items": reference("CloudEvent")}},
@@ -120,6 +120,15 @@ fn operation(door: Door) -> Value {
                 json!({"application/json": {"schema": reference("Event")}}),
             )
         }
+        Door::AskEvents | Door::AskCloudEvent => json!({
+            "summary": "What may be sent here; the handshake of CloudEvents webhooks",
+            "security": [],
+            "parameters": if door.names_a_route() { json!([route()]) } else { json!([]) },
+            "responses": {
+                "200": {"description": "This sender of webhooks may send"},
+                "204": {"description": "`Allow` and `Accept-Post` say what may be sent"},
+            },
+        }),
         Door::OpenApi => plain("This document", "application/json"),
         Door::Docs => plain("The page that shows it", "text/html"),
         Door::DocsViewer => plain("What the page is drawn with", "text/javascript"),
@@ -250,7 +259,15 @@ fn schemas() -> Value {
     let titles: Vec<_> =
         Code::ALL.iter().map(|code| format!("- `{}`: {}", code.name(), code.title())).collect();
     let schema = json!({"type": ["object", "null"], "properties": {"subject": string, "version": integer}});
+    let json = reference("Json");
     json!({
+        "Json": {
+            "description": "Any JSON, nested 64 deep at most, without a key twice in an object; integers of 64 bits.",
+            "anyOf": [
+                {"type": ["null", "boolean", "string"]}, {"type": "number", "minimum": i64::MIN, "maximum": i64::MAX},
+                {"type": "array", "items": json}, {"type": "object", "additionalProperties": json},
+            ],
+        },
         "CloudEvent": {
             "type": "object", "required": ["specversion", "id", "source", "type"],
             "properties": {
@@ -258,7 +275,7 @@ fn schemas() -> Value {
                 "id": attribute, "source": attribute, "type": attribute, "subject": optional,
                 "time": {"anyOf": [{"type": "null"}, {"type": "string", "format": "date-time"}]},
                 "dataschema": optional, "datacontenttype": optional,
-                "data": {}, "data_base64": {"type": ["string", "null"], "contentEncoding": "base64", "pattern": BASE64},
+                "data": reference("Json"), "data_base64": {"type": ["string", "null"], "contentEncoding": "base64", "pattern": BASE64},
             },
             "if": {"required": ["data_base64"], "properties": {"data_base64": {"type": "string"}}},
             // Without a type, or with a JSON type, the data has to be JSON.
