@@ -10,6 +10,7 @@ mod access;
 mod browser;
 mod cloudevents;
 mod config;
+mod edge;
 mod github;
 mod harness;
 mod ingest;

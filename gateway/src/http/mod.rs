@@ -16,6 +16,7 @@ mod conditional;
 mod cors;
 mod decompress;
 mod dry_run;
+mod head;
 mod lasting;
 mod lines;
 mod options;
@@ -28,7 +29,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use http::{Method, Request, Response, header};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use tokio::sync::watch;
 use tower::ServiceExt as _;
@@ -114,14 +115,8 @@ impl Edge {
                 response
             }
             (_, Some(name)) => {
-                method_not_allowed(if name.is_some() { "GET, POST, OPTIONS" } else { "POST, OPTIONS" })
+                reply::method_not_allowed(if name.is_some() { "GET, POST, OPTIONS" } else { "POST, OPTIONS" })
             }
         }
     }
-}
-
-fn method_not_allowed(allow: &'static str) -> Response<Body> {
-    let mut response = reply::problem(&Problem::new(Code::MethodNotAllowed, format!("allowed: {allow}")));
-    response.headers_mut().insert(header::ALLOW, http::HeaderValue::from_static(allow));
-    response
 }
