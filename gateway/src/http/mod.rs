@@ -17,6 +17,7 @@ mod conditional;
 mod cors;
 mod decompress;
 mod dry_run;
+mod head;
 mod lasting;
 mod lines;
 mod options;
@@ -29,7 +30,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use http::{Request, Response, header};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::sync::watch;
 use tower::ServiceExt as _;
@@ -119,7 +120,7 @@ impl Edge {
                 let Ok(response) = Box::pin(self.lookups.clone().oneshot(request.map(Body::new))).await;
                 response
             }
-            (_, Some(name)) => method_not_allowed(methods(name)),
+            (_, Some(name)) => reply::method_not_allowed(methods(name)),
         }
     }
 }
@@ -127,10 +128,4 @@ impl Edge {
 /// What an ingest path takes, with a route's name or without.
 fn methods(name: Option<&str>) -> &'static str {
     if name.is_some() { "GET, POST, OPTIONS" } else { "POST, OPTIONS" }
-}
-
-fn method_not_allowed(allow: &'static str) -> Response<Body> {
-    let mut response = reply::problem(&Problem::new(Code::MethodNotAllowed, format!("allowed: {allow}")));
-    response.headers_mut().insert(header::ALLOW, http::HeaderValue::from_static(allow));
-    response
 }

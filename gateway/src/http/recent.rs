@@ -36,6 +36,8 @@ pub fn router(gate: &Arc<Gate>, recent: Option<Recent>) -> Router {
         .open(Door::GetEventById, by_id)
         .open(Door::GetEventAt, by_position)
         .with_state(recent)
+        .fallback(|| async { reply::not_found() })
+        .method_not_allowed_fallback(|| async { reply::method_not_allowed("GET, HEAD") })
 }
 
 #[derive(Deserialize)]

@@ -3,7 +3,7 @@
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 
 use super::decompress;
@@ -249,6 +249,13 @@ fn write_problem(out: &mut Vec<u8>, problem: &Problem) {
 /// The answer to a path that does not exist.
 pub fn not_found() -> Response<Body> {
     problem(&Problem::new(Code::NotFound, "see README.md for the paths"))
+}
+
+/// The answer to a path that does not take the method; `allow` lists those that it takes (RFC 9110 §15.5.6).
+pub fn method_not_allowed(allow: &'static str) -> Response<Body> {
+    let mut response = problem(&Problem::new(Code::MethodNotAllowed, format!("allowed: {allow}")));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    response
 }
 
 #[cfg(test)]

