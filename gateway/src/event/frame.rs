@@ -2,6 +2,7 @@
 //! framing needs; each event is then parsed alone and gets its own answer.
 
 use super::document::elements;
+use super::protobuf::{self, Value};
 use super::{Limits, RawEvent};
 use crate::problem::{Code, Problem};
 
@@ -16,6 +17,8 @@ pub enum Framing {
     Ndjson,
     /// Exactly one event.
     Single,
+    /// The CloudEvents in a protobuf message's field 1: `io.cloudevents.v1.CloudEventBatch`, and what looks like it.
+    Protobuf,
 }
 
 /// The events of a body, in order, and whether the client sent a batch.
@@ -34,6 +37,7 @@ pub fn frame<'a>(body: &'a [u8], framing: Framing, limits: &Limits) -> Result<Fr
         Framing::Ndjson => lines(body, limits),
         Framing::Json | Framing::Batch if first == Some(&b'[') => array(body, limits),
         Framing::Batch => Err(Problem::new(Code::CloudEventsInvalid, "a batch is a JSON array")),
+        Framing::Protobuf => messages(body, limits),
         Framing::Json | Framing::Single => {
             Ok(Frames { events: vec![RawEvent { bytes: body, index: None }], batch: false })
         }
@@ -60,6 +64,21 @@ fn lines<'a>(body: &'a [u8], limits: &Limits) -> Result<Frames<'a>, Problem> {
         start = (end + 1).min(body.len());
     }
     Ok(Frames { events, batch: true })
+}
+
+/// One event alone is no batch.
+fn messages<'a>(body: &'a [u8], limits: &Limits) -> Result<Frames<'a>, Problem> {
+    let mut events = Vec::new();
+    for field in protobuf::fields(body) {
+        if let (1, Value::Bytes(bytes)) = field? {
+            push(&mut events, bytes, limits)?;
+        }
+    }
+    match events.as_mut_slice() {
+        [alone] => alone.index = None,
+        _ => return Ok(Frames { events, batch: true }),
+    }
+    Ok(Frames { events, batch: false })
 }
 
 fn push<'a>(events: &mut Vec<RawEvent<'a>>, bytes: &'a [u8], limits: &Limits) -> Result<(), Problem> {

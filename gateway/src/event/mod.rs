@@ -6,6 +6,7 @@ pub mod budget;
 pub mod document;
 pub mod frame;
 pub mod parse;
+pub mod protobuf;
 pub mod selector;
 pub mod splice;
 pub mod text;

@@ -4,7 +4,7 @@
 use bumpalo::Bump;
 
 use super::document::{self, Document};
-use super::{Attributes, Event, Headers, Limits, RawEvent, Selected, Selector, binary, structured};
+use super::{Attributes, Event, Headers, Limits, RawEvent, Selected, Selector, binary, protobuf, structured};
 use crate::problem::{Code, Problem};
 
 /// How a route finds the attributes of a plain JSON event.
@@ -104,6 +104,20 @@ impl Parser {
         headers: &'a Headers,
     ) -> Result<Event<'a>, Problem> {
         self.within_limit(data)?;
+        let json = is_json(attributes.content_type) && !data.is_empty();
+        let document = if json { Some(self.document(arena, data)?) } else { None };
+        Ok(Event { attributes, data, document, headers })
+    }
+
+    /// Parses a CloudEvent in protobuf (CloudEvents 1.0.2, Protobuf Event Format).
+    pub fn protobuf<'a>(
+        &mut self,
+        arena: &'a Bump,
+        raw: RawEvent<'a>,
+        headers: &'a Headers,
+    ) -> Result<Event<'a>, Problem> {
+        self.within_limit(raw.bytes)?;
+        let (attributes, data) = protobuf::cloud_event(arena, raw.bytes)?;
         let json = is_json(attributes.content_type) && !data.is_empty();
         let document = if json { Some(self.document(arena, data)?) } else { None };
         Ok(Event { attributes, data, document, headers })

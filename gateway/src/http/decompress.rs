@@ -31,7 +31,7 @@ const PIECE_BYTES: usize = 64 << 10;
 
 /// A body's coding.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Encoding(Coding);
+pub(crate) struct Encoding(Coding);
 
 impl Encoding {
     /// What the request says its body is coded with, if it is.
@@ -41,8 +41,17 @@ impl Encoding {
         Ok(coding.map(Encoding))
     }
 
+    /// The coding of this name among those that gRPC has.
+    pub(crate) fn of_grpc(name: &str) -> Option<Self> {
+        match name {
+            "gzip" => Some(Encoding(Coding::Gzip)),
+            "zstd" => Some(Encoding(Coding::Zstd)),
+            _ => None,
+        }
+    }
+
     /// Undoes it. At most `bytes_max` come out; the permit is theirs.
-    pub(super) async fn undo(
+    pub(crate) async fn undo(
         self,
         body: &[u8],
         bytes_max: usize,

@@ -164,7 +164,7 @@ fn credential(headers: &HeaderMap) -> &[u8] {
 const BEARER: &[u8] = b"bearer ";
 
 /// Takes away what nobody behind the gate is to see.
-pub(super) fn without_credentials(headers: &mut HeaderMap) {
+pub(crate) fn without_credentials(headers: &mut HeaderMap) {
     headers.remove(AUTHORIZATION);
     headers.remove(X_API_KEY);
 }

@@ -20,7 +20,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Marks a response, in its extensions, that lasts until this turns true.
 #[derive(Clone, Debug)]
-pub(super) struct Lasting(pub(super) watch::Receiver<bool>);
+pub(crate) struct Lasting(pub(crate) watch::Receiver<bool>);
 
 /// What happens on one connection.
 #[derive(Debug, Default)]

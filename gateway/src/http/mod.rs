@@ -15,22 +15,24 @@ pub mod workers;
 
 mod conditional;
 mod cors;
-mod decompress;
+pub(crate) mod decompress;
 mod dry_run;
 mod head;
-mod lasting;
+pub(crate) mod lasting;
 mod lines;
 mod options;
 mod preferences;
 mod tail;
 
 use std::convert::Infallible;
+use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use http::{Request, Response};
+use futures_util::future::LocalBoxFuture;
+use http::{Request, Response, Version, header};
 use hyper::body::Incoming;
 use tokio::sync::watch;
 use tower::ServiceExt as _;
@@ -73,10 +75,21 @@ pub struct Edge {
     pub reader: Reader,
     /// Everything that is not an ingest.
     pub lookups: Router,
+    /// Whoever answers calls of gRPC.
+    pub rpc: Rpc,
     /// Where answers are counted.
     pub metrics: Arc<Metrics>,
     /// Turns true when the gateway stops.
     pub stopping: watch::Receiver<bool>,
+}
+
+/// Answers requests with a content type of gRPC. The edge does not know how.
+pub struct Rpc(pub Box<dyn Fn(Request<Incoming>) -> LocalBoxFuture<'static, Response<Body>>>);
+
+impl fmt::Debug for Rpc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Rpc")
+    }
 }
 
 impl Edge {
@@ -100,6 +113,9 @@ impl Edge {
     }
 
     async fn dispatch(&self, request: Request<Incoming>) -> Response<Body> {
+        if is_grpc(&request) {
+            return (self.rpc.0)(request).await;
+        }
         let path = request.uri().path();
         let rest = path.strip_prefix("/v1/events").and_then(|rest| match rest {
             "" => Some(None),
@@ -123,6 +139,13 @@ impl Edge {
             (_, Some(name)) => reply::method_not_allowed(methods(name)),
         }
     }
+}
+
+/// gRPC needs HTTP/2, and says what it is.
+fn is_grpc(request: &Request<Incoming>) -> bool {
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    request.version() == Version::HTTP_2
+        && content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// What an ingest path takes, with a route's name or without.

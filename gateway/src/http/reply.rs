@@ -10,7 +10,7 @@ use super::decompress;
 use super::preferences::PREFERENCE_APPLIED;
 use crate::event::text::write_json_string;
 use crate::pipeline::{Answer, Ending, Receipt, Share};
-use crate::problem::{Code, Outcome, Problem};
+use crate::problem::{Code, Problem};
 
 /// How long a client that was refused for our reasons should wait, in seconds.
 const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");
@@ -221,7 +221,6 @@ fn write_receipt(out: &mut Vec<u8>, share: &Share, receipt: &Receipt) {
 
 fn write_problem(out: &mut Vec<u8>, problem: &Problem) {
     let code = problem.code;
-    let outcome = if code.outcome() == Outcome::Failed { "not-stored" } else { code.outcome().name() };
     let mut number = itoa::Buffer::new();
     out.extend_from_slice(b"{\"type\":\"/problems/");
     out.extend_from_slice(code.name().as_bytes());
@@ -231,7 +230,7 @@ fn write_problem(out: &mut Vec<u8>, problem: &Problem) {
     out.extend_from_slice(number.format(code.status()).as_bytes());
     out.extend_from_slice(b",\"detail\":");
     write_json_string(out, &problem.detail);
-    for (name, text) in [(",\"code\":", code.name()), (",\"outcome\":", outcome)] {
+    for (name, text) in [(",\"code\":", code.name()), (",\"outcome\":", code.outcome().told())] {
         out.extend_from_slice(name.as_bytes());
         write_json_string(out, text);
     }

@@ -1,7 +1,7 @@
 //! A request that is under way, and what is known of its events before Kafka's reports.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 
@@ -27,6 +27,8 @@ pub(super) struct Accepted {
     pub(super) headers: Headers,
     pub(super) body: Bytes,
     pub(super) time: SystemTime,
+    /// Until when its client waits.
+    pub(super) deadline: Option<Instant>,
     pub(super) delivery: Arc<Delivery>,
     pub(super) producer: Arc<Producer>,
     pub(super) metrics: Arc<RouteMetrics>,
@@ -49,7 +51,7 @@ impl Accepted {
     }
 
     pub(super) fn out(&self) -> Out<'_> {
-        Out { delivery: &self.delivery, producer: &self.producer }
+        Out { delivery: &self.delivery, producer: &self.producer, deadline: self.deadline }
     }
 }
 

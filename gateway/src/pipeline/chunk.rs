@@ -41,6 +41,8 @@ pub(super) struct Job<'r> {
 pub(super) struct Out<'r> {
     pub(super) delivery: &'r Arc<Delivery>,
     pub(super) producer: &'r Producer,
+    /// After this nothing is handed over any more.
+    pub(super) deadline: Option<Instant>,
 }
 
 /// The plugins of a chunk's route are too slow for a worker. Nothing of the chunk was handed over, so that it can be
@@ -112,10 +114,12 @@ impl Bench {
     ) -> Result<(), TooSlow> {
         let arena = mem::take(&mut self.arena);
         let judged = self.judge(&arena, job, chunk).map(|steps| {
+            let late = out.deadline.is_some_and(|deadline| Instant::now() >= deadline);
             let sender = out.producer.sender();
             let exit = Exit::new(job, out.delivery, self.chains.seen_by(&job.route.name), &sender);
             for (raw, step) in chunk.iter().zip(steps) {
                 let draft = match step {
+                    Ok(_) | Err(Stopped::DeadLetter(_)) if late => refused(too_late()),
                     Ok(passing) => exit.hand_over(&arena, &passing, drafts),
                     Err(Stopped::DeadLetter(dead)) => exit.keep_aside(&arena, *raw, *dead, drafts),
                     Err(Stopped::Ended(draft)) => draft,
@@ -159,6 +163,7 @@ impl Bench {
             Shape::Plain => self.parser.plain(arena, raw, job.headers, &job.route.rules),
             Shape::Structured => self.parser.structured(arena, raw, job.headers),
             Shape::Binary => self.parser.binary(arena, raw, job.headers),
+            Shape::Protobuf => self.parser.protobuf(arena, raw, job.headers),
         };
         let event = parsed.map_err(refused)?;
         match_schema(job, event, &mut self.subject)
@@ -292,4 +297,8 @@ fn check<'a>(event: Event<'a>, schema: &'a Arc<Schema>) -> Result<ValidEvent<'a>
 /// The draft of an event that ends with a problem.
 pub(super) fn refused(problem: Problem) -> Draft {
     Draft::Ended(Ending::Refused(problem))
+}
+
+fn too_late() -> Problem {
+    Problem::new(Code::DeadlinePassed, "the event was not handed over in time; give the call more of it")
 }

@@ -2,6 +2,7 @@
 //! may belong to several routes; then each route gets a batch of its own, in the order sent.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bumpalo::Bump;
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -9,8 +10,8 @@ use futures_util::future::join_all;
 
 use super::outcome::InFlight;
 use super::{Answer, Request, Shape, Worker};
-use crate::event::RawEvent;
 use crate::event::frame::{Framing, frame};
+use crate::event::{RawEvent, protobuf};
 use crate::problem::{Code, Problem};
 use crate::route::Route;
 
@@ -22,13 +23,17 @@ struct Part {
 
 impl Worker {
     /// Takes the events of a request without a route to their endings.
-    pub(super) async fn match_routes(&self, mut request: Request) -> Result<Answer, Problem> {
+    pub(super) async fn match_routes(
+        &self,
+        mut request: Request,
+        deadline: Option<Instant>,
+    ) -> Result<Answer, Problem> {
         let body = request.body.clone();
         let frames = frame(&body, request.framing, &self.shared.limits)?;
         if !frames.batch {
             let event = frames.events.first().copied().unwrap_or(RawEvent { bytes: &body, index: None });
             let route = self.route_of(&request, event).map_err(|problem| self.refuse(problem, 1))?;
-            return self.accept(&route, request).await;
+            return self.accept(&route, request, deadline).await;
         }
         let (mut parts, mut refused) = (Vec::<Part>::new(), Vec::new());
         for (index, event) in frames.events.iter().enumerate() {
@@ -43,7 +48,7 @@ impl Worker {
         if let [only] = parts.as_slice()
             && refused.is_empty()
         {
-            return self.accept(&only.route, request).await;
+            return self.accept(&only.route, request, deadline).await;
         }
         if request.strict && !frames.events.is_empty() {
             let detail = "its events do not all belong to one route; post it to /v1/events/{route}";
@@ -52,20 +57,20 @@ impl Worker {
         let refused = refused.into_iter().map(|(index, problem)| (index, self.refuse(problem, 1)));
         let mut refused: Vec<_> = refused.collect();
         let accepting = parts.into_iter().map(|part| {
-            let body = batch_of(&part.indices, &frames.events);
+            let (body, framing) = batch_of(request.shape, &part.indices, &frames.events);
             let permit = request.permit.split(2 * body.len());
             let headers = request.headers.clone();
             let own = Request {
                 sender: Arc::clone(&request.sender),
                 route: None,
                 shape: request.shape,
-                framing: Framing::Batch,
+                framing,
                 strict: false,
                 headers,
                 body,
                 permit,
             };
-            async move { (part.indices, self.accept(&part.route, own).await) }
+            async move { (part.indices, self.accept(&part.route, own, deadline).await) }
         });
         let mut answered = Vec::new();
         for (indices, answer) in join_all(accepting).await {
@@ -84,6 +89,7 @@ impl Worker {
         let event = match request.shape {
             Shape::Structured => parser.structured(&arena, event, &request.headers)?,
             Shape::Binary => parser.binary(&arena, event, &request.headers)?,
+            Shape::Protobuf => parser.protobuf(&arena, event, &request.headers)?,
             Shape::Plain => {
                 return Err(Problem::new(
                     Code::UnknownRoute,
@@ -101,8 +107,11 @@ impl Worker {
 }
 
 /// A batch of these events, whose bytes stay as they are.
-fn batch_of(indices: &[usize], events: &[RawEvent<'_>]) -> Bytes {
+fn batch_of(shape: Shape, indices: &[usize], events: &[RawEvent<'_>]) -> (Bytes, Framing) {
     let events = || indices.iter().filter_map(|index| events.get(*index));
+    if shape == Shape::Protobuf {
+        return (protobuf::batch(events().map(|event| event.bytes)), Framing::Protobuf);
+    }
     let mut body = BytesMut::with_capacity(2 + events().map(|event| event.bytes.len() + 1).sum::<usize>());
     body.put_u8(b'[');
     for (index, event) in events().enumerate() {
@@ -112,5 +121,5 @@ fn batch_of(indices: &[usize], events: &[RawEvent<'_>]) -> Bytes {
         body.put_slice(event.bytes);
     }
     body.put_u8(b']');
-    body.freeze()
+    (body.freeze(), Framing::Batch)
 }

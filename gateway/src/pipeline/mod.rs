@@ -102,6 +102,8 @@ pub enum Shape {
     Structured,
     /// The headers are a CloudEvent's attributes, the body is its data.
     Binary,
+    /// Each event is a CloudEvent in protobuf.
+    Protobuf,
 }
 
 impl Shape {
@@ -110,6 +112,7 @@ impl Shape {
         match self {
             Shape::Plain | Shape::Binary => attributes.content_type,
             Shape::Structured => "application/cloudevents+json",
+            Shape::Protobuf => "application/cloudevents+protobuf",
         }
     }
 }
@@ -160,8 +163,18 @@ impl Worker {
 
     /// Takes a request's events to their endings. A client that goes away does not leave them half done.
     pub async fn run(self: &Rc<Self>, request: Request) -> Result<Answer, Problem> {
+        self.run_until(request, None).await
+    }
+
+    /// The same for a client that waits until then: what is not handed over to Kafka by then never is, and what Kafka has
+    /// not acknowledged by then is answered as unknown.
+    pub async fn run_until(
+        self: &Rc<Self>,
+        request: Request,
+        deadline: Option<Instant>,
+    ) -> Result<Answer, Problem> {
         let running = Running::begin(self);
-        let answered = async move { running.0.answer(request).await };
+        let answered = async move { running.0.answer(request, deadline).await };
         let answered = Enduring::new(AssertUnwindSafe(answered).catch_unwind()).await;
         answered.unwrap_or_else(|_| Err(Problem::new(Code::Internal, "the request's task ended early")))
     }
@@ -186,18 +199,23 @@ impl Worker {
         self.running.load(Ordering::Relaxed)
     }
 
-    async fn answer(&self, request: Request) -> Result<Answer, Problem> {
+    async fn answer(&self, request: Request, deadline: Option<Instant>) -> Result<Answer, Problem> {
         match &request.route {
             Some(route) => {
                 let route = Arc::clone(route);
-                self.accept(&route, request).await
+                self.accept(&route, request, deadline).await
             }
-            None => self.match_routes(request).await,
+            None => self.match_routes(request, deadline).await,
         }
     }
 
     /// Takes the events of one route to their endings.
-    async fn accept(&self, route: &Arc<Route>, mut request: Request) -> Result<Answer, Problem> {
+    async fn accept(
+        &self,
+        route: &Arc<Route>,
+        mut request: Request,
+        deadline: Option<Instant>,
+    ) -> Result<Answer, Problem> {
         let frames = frame(&request.body, request.framing, &self.shared.limits)?;
         let (events, batch) = (frames.events, frames.batch);
         let in_flight = InFlight::new(self.shared.metrics_of(Some(route)), events.len());
@@ -219,6 +237,7 @@ impl Worker {
             headers: request.headers,
             body: request.body.clone(),
             time: SystemTime::now(),
+            deadline,
             delivery: Arc::clone(&delivery),
             producer: Arc::clone(&self.producer),
             metrics: Arc::clone(in_flight.metrics()),
@@ -237,7 +256,9 @@ impl Worker {
         let handed_over = Instant::now();
         let explained = explain(&drafts.list, self.shared.limits).await;
         // Whether all reports came or the time is over, each event is answered by what is known of it.
-        drop(tokio::time::timeout(self.shared.answer_timeout, delivery.settled()).await);
+        let answer_by = handed_over + self.shared.answer_timeout;
+        let answer_by = deadline.map_or(answer_by, |deadline| deadline.min(answer_by));
+        drop(tokio::time::timeout_at(answer_by.into(), delivery.settled()).await);
         in_flight.metrics().took(Stage::Kafka, handed_over.elapsed());
         let endings: Vec<_> = settle(drafts.list, explained, &delivery);
         in_flight.settle(&endings);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use jiff::Timestamp;
 use serde::de::IgnoredAny;
 
@@ -91,7 +92,66 @@ impl Page {
     }
 }
 
+/// An event that was found, to be told in another form than JSON.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'a> {
+    /// The topic it is in.
+    pub topic: &'a str,
+    /// The partition.
+    pub partition: i32,
+    /// Its offset there.
+    pub offset: i64,
+    pub(super) body: &'a Body,
+}
+
+impl<'a> Found<'a> {
+    /// The event's id.
+    pub fn id(self) -> &'a str {
+        &self.body.id
+    }
+
+    /// Its source.
+    pub fn source(self) -> &'a str {
+        &self.body.source
+    }
+
+    /// Its type.
+    pub fn event_type(self) -> &'a str {
+        &self.body.type_
+    }
+
+    /// Its own time, as it came.
+    pub fn time(self) -> Option<&'a str> {
+        self.body.time.as_deref()
+    }
+
+    /// Its partition key.
+    pub fn partition_key(self) -> Option<&'a str> {
+        self.body.partition_key.as_deref()
+    }
+
+    /// The media type of its data.
+    pub fn content_type(self) -> Option<&'a str> {
+        self.body.content_type.as_deref()
+    }
+
+    /// `<subject>/<version>` of the schema that it matched.
+    pub fn schema(self) -> Option<&'a str> {
+        self.body.schema.as_deref()
+    }
+
+    /// The data, as it came.
+    pub fn data(self) -> &'a Bytes {
+        &self.body.data
+    }
+}
+
 impl Event {
+    /// The same, to be told in another form than JSON.
+    pub fn found(&self) -> Found<'_> {
+        Found { topic: &self.topic, partition: self.partition, offset: self.offset, body: &self.body }
+    }
+
     /// The JSON form of one event.
     pub fn to_json(&self) -> Vec<u8> {
         let mut json = Json::default();
@@ -223,7 +283,6 @@ impl Json {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
 
     fn event(content_type: &str, data: &'static [u8]) -> Event {
         let body = Body {

@@ -31,7 +31,7 @@ use tokio::sync::watch;
 use crate::kafka::consumer::{Ends, Log};
 use crate::ports::{Keep, RecentStore};
 
-pub use answer::{AsOf, Event, Page};
+pub use answer::{AsOf, Event, Found, Page};
 pub use control::CONTROL_TOPIC;
 pub use control::fact::{Fact, InForce, What};
 pub use feed::{Begin, Cut, Filter, Follower, Next, Positions};

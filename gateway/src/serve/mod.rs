@@ -19,10 +19,11 @@ use tokio::task::LocalSet;
 
 use crate::config::Config;
 use crate::event::budget::Budget;
+use crate::grpc::{self, Grpc, Ready};
 use crate::http::body::Reader;
 use crate::http::gate::Gate;
 use crate::http::workers::Workers;
-use crate::http::{self, Edge, Limits, admin};
+use crate::http::{self, Edge, Limits, Rpc, admin};
 use crate::metrics::Metrics;
 use crate::parts::{self, Unusable};
 use crate::pipeline::{Shared, Worker};
@@ -119,18 +120,23 @@ async fn serve(
         listen: listener.local_addr().map_err(ServeError::system("listen"))?,
         admin: admin_listener.local_addr().map_err(ServeError::system("admin"))?,
     };
-    let edge = edges(&shared, &gate, &budget, &metrics, limits, (recent.clone(), stopped.clone()));
+    let stopping = Arc::new(AtomicBool::new(false));
+    let ready = ready(&shared, &stopping, recent.clone(), warm);
+    let is_ready = Ready(Arc::new({
+        let ready = Arc::clone(&ready);
+        move || ready().is_empty()
+    }));
+    let edge = edges(&shared, &gate, &budget, &metrics, limits, (recent.clone(), stopped.clone(), is_ready));
     let workers = Workers::start(config.worker_count(), limits, &stopped, edge);
     let workers = Arc::new(workers.map_err(ServeError::system("the workers cannot start"))?);
-    let stopping = Arc::new(AtomicBool::new(false));
     let admin = admin_router(
         &gate,
         &metrics,
         &workers,
         (&shared, config.plugin_limits.artifact_bytes_max),
         &budget,
-        &stopping,
-        (recent.clone(), warm),
+        ready,
+        recent.clone(),
     );
     let admin = tokio::task::spawn_local(listen::admin(admin_listener, admin, limits));
     let accepting = tokio::task::spawn_local({
@@ -194,7 +200,7 @@ fn edges(
     budget: &Arc<Budget>,
     metrics: &Arc<Metrics>,
     limits: Limits,
-    (recent, stopping): (Option<Recent>, watch::Receiver<bool>),
+    (recent, stopping, ready): (Option<Recent>, watch::Receiver<bool>, Ready),
 ) -> impl Fn(Arc<AtomicUsize>) -> Rc<Edge> + Clone + Send + 'static {
     let (shared, budget, metrics) = (Arc::clone(shared), Arc::clone(budget), Arc::clone(metrics));
     let gate = Arc::clone(gate);
@@ -205,11 +211,42 @@ fn edges(
             body_timeout: Duration::from_millis(limits.body_timeout_ms),
         };
         let (worker, metrics) = (Worker::new(Arc::clone(&shared), running), Arc::clone(&metrics));
-        let lookups = http::recent::router(&gate, recent.as_ref().map(Recent::on_this_runtime))
-            .merge(http::docs::router(&gate));
+        let recent = recent.as_ref().map(Recent::on_this_runtime);
+        let lookups = http::recent::router(&gate, recent.clone()).merge(http::docs::router(&gate));
         let (gate, stopping) = (Arc::clone(&gate), stopping.clone());
-        Rc::new(Edge { worker, gate, reader, lookups, metrics, stopping })
+        let grpc = Rc::new(Grpc {
+            worker: Rc::clone(&worker),
+            gate: Arc::clone(&gate),
+            reader: reader.clone(),
+            recent,
+            services: grpc::services(ready.clone()),
+            stopping: stopping.clone(),
+        });
+        let rpc = Rpc(Box::new(move |request| Box::pin(Rc::clone(&grpc).answer(request))));
+        Rc::new(Edge { worker, gate, reader, lookups, rpc, metrics, stopping })
     }
+}
+
+/// Why the gateway is not ready.
+fn ready(
+    shared: &Arc<Shared>,
+    stopping: &Arc<AtomicBool>,
+    recent: Option<Recent>,
+    warm: Option<watch::Receiver<bool>>,
+) -> admin::Reasons {
+    let (shared, stopping) = (Arc::clone(shared), Arc::clone(stopping));
+    Arc::new(move || {
+        let absent = shared.plugins.tables_absent().join(", ");
+        let tables = format!("tables could not be read yet: {absent}");
+        let reasons = [
+            (!absent.is_empty(), tables.as_str()),
+            (stopping.load(Ordering::Acquire), "stopping"),
+            (!shared.producers.ready(), "Kafka has not described every topic of the routes"),
+            (recent.as_ref().is_some_and(|recent| !recent.controlled()), CONTROL_UNREAD),
+            (warm.as_ref().is_some_and(|warm| !*warm.borrow()), "the read model is not warm yet"),
+        ];
+        reasons.iter().filter(|(holds, _)| *holds).map(|(_, reason)| (*reason).to_owned()).collect()
+    })
 }
 
 fn admin_router(
@@ -218,27 +255,12 @@ fn admin_router(
     workers: &Arc<Workers>,
     (shared, plugin_bytes_max): (&Arc<Shared>, usize),
     budget: &Arc<Budget>,
-    stopping: &Arc<AtomicBool>,
-    (recent, warm): (Option<Recent>, Option<watch::Receiver<bool>>),
+    ready: admin::Reasons,
+    recent: Option<Recent>,
 ) -> axum::Router {
     let live: admin::Reasons = Arc::new({
         let workers = Arc::clone(workers);
         move || if workers.stalled(STALLED_AFTER) { vec!["a worker is stuck".to_owned()] } else { Vec::new() }
-    });
-    let ready: admin::Reasons = Arc::new({
-        let (shared, stopping, recent) = (Arc::clone(shared), Arc::clone(stopping), recent.clone());
-        move || {
-            let absent = shared.plugins.tables_absent().join(", ");
-            let tables = format!("tables could not be read yet: {absent}");
-            let reasons = [
-                (!absent.is_empty(), tables.as_str()),
-                (stopping.load(Ordering::Acquire), "stopping"),
-                (!shared.producers.ready(), "Kafka has not described every topic of the routes"),
-                (recent.as_ref().is_some_and(|recent| !recent.controlled()), CONTROL_UNREAD),
-                (warm.as_ref().is_some_and(|warm| !*warm.borrow()), "the read model is not warm yet"),
-            ];
-            reasons.iter().filter(|(holds, _)| *holds).map(|(_, reason)| (*reason).to_owned()).collect()
-        }
     });
     let others = http::recent_admin::router(gate, recent.clone());
     let gauges: admin::Gauges = Arc::new({

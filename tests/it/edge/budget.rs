@@ -78,8 +78,11 @@ async fn with_kafka_silent_memory_stays_within_the_budget() {
         let sink = Sink::start();
         let weir = gateway(&sink).await;
         let http = reqwest::Client::new();
-        let warm = statuses(&http, &weir, &body, 64).await;
-        assert!(warm.iter().all(|(status, _)| matches!(status, 200 | 201)), "{name}: {warm:?}");
+        until("every worker's way to Kafka is open", Duration::from_secs(30), async || {
+            let warm = statuses(&http, &weir, &body, 64).await;
+            warm.iter().all(|(status, _)| matches!(status, 200 | 201)).then_some(())
+        })
+        .await;
         let base = memory_bytes(&weir, "VmRSS");
         sink.signal(Signal::STOP);
         let (mut taken, mut shed) = (0, 0);

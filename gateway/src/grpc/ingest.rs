@@ -1,0 +1,62 @@
+//! `Publish`: a message becomes the pipeline's request, and the pipeline's answer a message.
+
+use std::time::Instant;
+
+use axum::body::Body;
+use http::{HeaderMap, Request, Response};
+use hyper::body::Incoming;
+
+use super::message::Message;
+use super::{Grpc, Refused, api, deadline, reply};
+use crate::event::frame::Framing;
+use crate::event::protobuf;
+use crate::http::gate::{Entry, without_credentials};
+use crate::pipeline::{self, Answer, Ending, Shape};
+use crate::problem::{Code, Problem};
+
+/// The number of the field `route` in the messages that hold events.
+const ROUTE: u64 = 2;
+
+impl Grpc {
+    pub(super) async fn publish(&self, request: Request<Incoming>) -> Result<Response<Body>, Refused> {
+        let deadline = deadline::of(request.headers())?;
+        // Whoever may send nothing has nothing read of it.
+        self.gate.enter(None, request.headers())?;
+        let (headers, messages) = self.messages(request)?;
+        let message = messages.only(deadline).await?;
+        let answer = self.take(message, headers, deadline).await?;
+        match of_the_call(&answer) {
+            Some(problem) => Err(problem.clone().into()),
+            None => Ok(reply::message(&api::PublishResponse { results: reply::results(&answer) })),
+        }
+    }
+
+    /// Takes a message's events to their endings.
+    pub(super) async fn take(
+        &self,
+        message: Message,
+        mut headers: HeaderMap,
+        deadline: Option<Instant>,
+    ) -> Result<Answer, Problem> {
+        let Message { bytes: body, permit } = message;
+        let path = Some(protobuf::text_of(&body, ROUTE)?).filter(|path| !path.is_empty());
+        let entry = self.gate.enter(path, &headers)?;
+        // Where a route takes signed events only, the signature is that of the message.
+        self.gate.verify(&entry, &headers, &body)?;
+        let Entry { sender, route, .. } = entry;
+        without_credentials(&mut headers);
+        let (shape, framing, strict) = (Shape::Protobuf, Framing::Protobuf, false);
+        let request = pipeline::Request { sender, route, shape, framing, strict, headers, body, permit };
+        self.worker.run_until(request, deadline).await
+    }
+}
+
+/// The problem that answers the call as a whole: that of an event alone, or that none was begun with in time.
+pub(super) fn of_the_call(answer: &Answer) -> Option<&Problem> {
+    let late =
+        |ending: &Ending| matches!(ending, Ending::Refused(problem) if problem.code == Code::DeadlinePassed);
+    match answer.endings.first() {
+        Some(Ending::Refused(first)) if !answer.batch || answer.endings.iter().all(late) => Some(first),
+        _ => None,
+    }
+}

@@ -1,0 +1,84 @@
+//! Who may call: the same keys and tenants as over HTTP.
+
+use tonic::metadata::AsciiMetadataValue;
+use tonic::{Code, Request, Status};
+use weir::access::{Minted, mint};
+use weir_tests::world::{Weir, WeirOptions};
+
+use super::api::get_event_request::By;
+use super::cloudevents::cloud_event::Data;
+use super::{World, api, event, reason, receipt};
+
+const ROUTES: &str = "
+routes:
+  - {name: orders, tenant: shop, topic: orders, match: {type: 'orders.*'}}
+  - {name: visits, tenant: other, topic: visits, match: {type: 'visits.*'}}
+";
+
+fn key(id: &str, role: &str) -> (String, String) {
+    let Minted { key, sha256 } = mint(id).unwrap();
+    (key, format!("{{id: {id}, sha256: {sha256}, tenant: shop, roles: [{role}]}}"))
+}
+
+fn by<T>(key: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    let value: AsciiMetadataValue = format!("Bearer {key}").parse().unwrap();
+    request.metadata_mut().insert("authorization", value);
+    request
+}
+
+fn publish(route: &str, event_type: &str) -> api::PublishRequest {
+    let events = vec![event("a", event_type, Data::TextData("{}".to_owned()))];
+    api::PublishRequest { events, route: route.to_owned() }
+}
+
+fn told<T: std::fmt::Debug>(answer: Result<T, Status>) -> (Code, String) {
+    let refused = answer.unwrap_err();
+    (refused.code(), reason(&refused))
+}
+
+#[tokio::test]
+async fn calls_need_a_key_that_is_for_them() {
+    let ((writer, write), (reader, read)) = (key("writer", "write"), key("reader", "read"));
+    let mut options = WeirOptions::dev();
+    options.config = format!("access: {{keys: [{write}, {read}]}}{ROUTES}");
+    options.args.extend(["--config", "{config}"].map(str::to_owned));
+    let mut world = World::of(Weir::start(options).await).await;
+    let unauthorized = || (Code::Unauthenticated, "unauthorized".to_owned());
+
+    assert_eq!(told(world.events.publish(publish("orders", "orders.x")).await), unauthorized());
+    assert_eq!(
+        told(world.events.publish(by("weir_no_key", publish("orders", "orders.x"))).await),
+        unauthorized()
+    );
+    let nothing = futures_util::stream::pending::<api::PublishStreamRequest>();
+    assert_eq!(told(world.events.publish_stream(nothing).await), unauthorized());
+    let ask = api::GetEventRequest {
+        route: "orders".to_owned(),
+        by: Some(By::Id("a".to_owned())),
+        ..api::GetEventRequest::default()
+    };
+    assert_eq!(told(world.events.get_event(ask.clone()).await), unauthorized());
+    let query = api::QueryEventsRequest { route: "orders".to_owned(), ..api::QueryEventsRequest::default() };
+    assert_eq!(told(world.events.query_events(query).await), unauthorized());
+    let tail = api::TailEventsRequest { route: "orders".to_owned(), ..api::TailEventsRequest::default() };
+    assert_eq!(told(world.events.tail_events(tail.clone()).await), unauthorized());
+    assert_eq!(world.metric("weir_events_in_total", "").await, 0.0, "nothing came in");
+
+    let denied = (Code::PermissionDenied, "not-permitted".to_owned());
+    assert_eq!(told(world.events.publish(by(&reader, publish("orders", "orders.x"))).await), denied);
+    assert_eq!(told(world.events.get_event(by(&writer, ask.clone())).await), denied);
+    // Another tenant's route is none, named or found.
+    for route in ["visits", ""] {
+        let refused = told(world.events.publish(by(&writer, publish(route, "visits.x"))).await);
+        assert_eq!(refused, (Code::NotFound, "unknown-route".to_owned()), "{route}");
+    }
+    for route in ["orders", ""] {
+        let stored =
+            world.events.publish(by(&writer, publish(route, "orders.x"))).await.unwrap().into_inner();
+        assert_eq!(receipt(&stored.results[0]).outcome, "stored");
+    }
+    let ask = api::GetEventRequest { level: api::Level::Strong.into(), ..ask };
+    assert!(world.events.get_event(by(&reader, ask)).await.is_ok());
+    assert!(world.events.tail_events(by(&reader, tail)).await.is_ok());
+}
