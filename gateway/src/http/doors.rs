@@ -11,6 +11,7 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{MethodFilter, on};
 
+use super::audit::Order;
 use super::gate::Gate;
 use super::reply;
 use crate::access::Action;
@@ -147,8 +148,17 @@ async fn guard(
     let parameters = parameters.ok();
     let mut parameters = parameters.iter().flatten();
     let route = parameters.find_map(|(name, value)| (name == "route").then_some(value));
-    match gate.admit(door, route, request.headers()) {
-        Ok(_) => next.run(request).await,
-        Err(problem) => reply::problem(&problem),
-    }
+    let admitted = gate.admit(door, route, request.headers());
+    let Some(order) = Order::of(door, &request) else {
+        return match admitted {
+            Ok(_) => next.run(request).await,
+            Err(problem) => reply::problem(&problem),
+        };
+    };
+    let (who, response) = match admitted {
+        Ok(identity) => (Some(identity), next.run(request).await),
+        Err(problem) => (None, reply::problem(&problem)),
+    };
+    order.log(who.as_deref(), response.status().as_u16());
+    response
 }

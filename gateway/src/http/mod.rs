@@ -1,6 +1,7 @@
 //! The HTTP edge: bytes of a request to the pipeline's words and back. It decides nothing about events.
 
 pub mod admin;
+pub mod audit;
 pub mod body;
 pub mod connection;
 pub mod docs;

@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal as receive};
 use tower::ServiceExt as _;
 
+use crate::http::audit::Peer;
 use crate::http::{Limits, connection};
 
 const ACCEPT_RETRY: Duration = Duration::from_millis(20);
@@ -19,8 +20,8 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(20);
 pub(super) async fn admin(listener: TcpListener, router: Router, limits: Limits) {
     let graceful = GracefulShutdown::new();
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, most likely: that is when health must not go silent for good.
                 tracing::warn!(%error, "the admin listener cannot accept");
@@ -29,8 +30,9 @@ pub(super) async fn admin(listener: TcpListener, router: Router, limits: Limits)
             }
         };
         let router = router.clone();
-        let answer = move |request: http::Request<hyper::body::Incoming>| {
+        let answer = move |mut request: http::Request<hyper::body::Incoming>| {
             let router = router.clone();
+            request.extensions_mut().insert(Peer(peer));
             async move {
                 let Ok(response) = router.oneshot(request.map(Body::new)).await;
                 Ok::<_, Infallible>(response)

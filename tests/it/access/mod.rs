@@ -5,6 +5,7 @@ mod matrix;
 mod signed;
 mod starting;
 mod tokens;
+mod traces;
 
 use std::time::Duration;
 
