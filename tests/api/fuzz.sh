@@ -16,6 +16,6 @@ port=$(free)
     >"$target/api/weir.log" 2>&1 &
 weir=$!
 trap 'kill "$weir" 2>/dev/null; wait "$weir" || true' EXIT INT TERM
-"$venv/bin/schemathesis" --config-file tests/api/schemathesis.toml run "http://127.0.0.1:$port/openapi.json" \
+PYTHONPATH=tests/api SCHEMATHESIS_HOOKS=hooks "$venv/bin/schemathesis" --config-file tests/api/schemathesis.toml run "http://127.0.0.1:$port/openapi.json" \
     --wait-for-schema 30 --checks all --max-examples 100000 --max-time "${SECONDS_MAX:-330}" --no-color \
     --report json --report-json-path "$target/api/schemathesis.json"

@@ -66,7 +66,6 @@ fn lines<'a>(body: &'a [u8], limits: &Limits) -> Result<Frames<'a>, Problem> {
     Ok(Frames { events, batch: true })
 }
 
-/// One event alone is no batch.
 fn messages<'a>(body: &'a [u8], limits: &Limits) -> Result<Frames<'a>, Problem> {
     let mut events = Vec::new();
     for field in protobuf::fields(body) {
@@ -74,11 +73,7 @@ fn messages<'a>(body: &'a [u8], limits: &Limits) -> Result<Frames<'a>, Problem> 
             push(&mut events, bytes, limits)?;
         }
     }
-    match events.as_mut_slice() {
-        [alone] => alone.index = None,
-        _ => return Ok(Frames { events, batch: true }),
-    }
-    Ok(Frames { events, batch: false })
+    Ok(Frames { events, batch: true })
 }
 
 fn push<'a>(events: &mut Vec<RawEvent<'a>>, bytes: &'a [u8], limits: &Limits) -> Result<(), Problem> {

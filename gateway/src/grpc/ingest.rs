@@ -56,7 +56,9 @@ pub(super) fn of_the_call(answer: &Answer) -> Option<&Problem> {
     let late =
         |ending: &Ending| matches!(ending, Ending::Refused(problem) if problem.code == Code::DeadlinePassed);
     match answer.endings.first() {
-        Some(Ending::Refused(first)) if !answer.batch || answer.endings.iter().all(late) => Some(first),
+        Some(Ending::Refused(first)) if answer.endings.len() == 1 || answer.endings.iter().all(late) => {
+            Some(first)
+        }
         _ => None,
     }
 }

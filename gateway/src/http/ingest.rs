@@ -98,8 +98,10 @@ fn shape(headers: &HeaderMap, route: Option<&Browser>) -> Result<(Shape, Framing
     match essence.as_str() {
         "application/cloudevents-batch+json" => Ok((Shape::Structured, Framing::Batch)),
         "application/cloudevents+json" => Ok((Shape::Structured, Framing::Single)),
+        "application/cloudevents-batch+protobuf" => Ok((Shape::Protobuf, Framing::Protobuf)),
+        "application/cloudevents+protobuf" => Ok((Shape::Protobuf, Framing::Single)),
         other if other.starts_with("application/cloudevents") => {
-            refused("of CloudEvents, this gateway takes application/cloudevents+json and its batches")
+            refused("of CloudEvents, this gateway takes the JSON and protobuf formats, and batches of them")
         }
         _ if route.is_none() => {
             refused("send CloudEvents here, in any mode, or plain JSON to /v1/events/{route}")
@@ -144,6 +146,8 @@ mod tests {
         assert_eq!(read("application/x-ndjson", true), Some((Shape::Plain, Framing::Ndjson)));
         let batch = Some((Shape::Structured, Framing::Batch));
         assert_eq!(read("application/cloudevents-batch+json; charset=UTF-8", false), batch);
+        let protobuf = Some((Shape::Protobuf, Framing::Single));
+        assert_eq!(read("application/cloudevents+protobuf", false), protobuf);
         let refused = ["application/x-www-form-urlencoded", "application/cloudevents+xml", "text/plain", ""];
         assert!(refused.iter().all(|content_type| read(content_type, true).is_none()));
         assert_eq!(read("text/plain;charset=UTF-8", true), json, "what a beacon is, where it may");

@@ -9,7 +9,8 @@ use super::cors;
 
 const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 const ACCEPTED: HeaderValue = HeaderValue::from_static(
-    "application/json, application/x-ndjson, application/cloudevents+json, application/cloudevents-batch+json",
+    "application/json, application/x-ndjson, application/cloudevents+json, application/cloudevents-batch+json, \
+     application/cloudevents+protobuf, application/cloudevents-batch+protobuf",
 );
 const REQUEST_ORIGIN: HeaderName = HeaderName::from_static("webhook-request-origin");
 const ALLOWED_ORIGIN: HeaderName = HeaderName::from_static("webhook-allowed-origin");

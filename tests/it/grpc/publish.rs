@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use prost::Message as _;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use serde_json::Value;
@@ -189,4 +190,26 @@ async fn a_deadline_that_passes_while_kafka_is_asked_is_unknown() {
     assert_eq!(receipt(&after[0]).offset, Some(2), "unknown was the truth: this one was stored");
     assert_eq!(world.metric("weir_events_out_total", "outcome=\"unknown\"").await, 1.0);
     world.nothing_vanished().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_protobuf_format_is_taken_over_http_too() {
+    let world = World::dev(&[]).await;
+    let made = event("p-1", "orders.created", Data::TextData(ORDER.to_owned()));
+    let batch = super::cloudevents::CloudEventBatch {
+        events: vec![made.clone(), event("p-2", "no.such", Data::TextData("{}".to_owned()))],
+    };
+    let post = async |content_type: &str, body: Vec<u8>| {
+        let request = world.http.post(world.weir.url("/v1/events")).header("content-type", content_type);
+        let answer = request.body(body).send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<serde_json::Value>().await.unwrap())
+    };
+    let (status, one) = post("application/cloudevents+protobuf", made.encode_to_vec()).await;
+    assert_eq!((status, &one["id"], &one["outcome"]), (201, &"p-1".into(), &"stored".into()), "{one}");
+    let (status, both) = post("application/cloudevents-batch+protobuf", batch.encode_to_vec()).await;
+    assert_eq!((status, &both["results"][1]["problem"]["code"]), (207, &"unknown-route".into()), "{both}");
+    let (status, alone) = post("application/cloudevents-batch+protobuf", made.encode_to_vec()).await;
+    assert_eq!(status, 400, "an event is no batch: {alone}");
+    let (status, bad) = post("application/cloudevents+protobuf", vec![0xff; 9]).await;
+    assert_eq!((status, &bad["code"]), (400, &"cloudevents-invalid".into()), "{bad}");
 }

@@ -259,14 +259,9 @@ fn schemas() -> Value {
     let titles: Vec<_> =
         Code::ALL.iter().map(|code| format!("- `{}`: {}", code.name(), code.title())).collect();
     let schema = json!({"type": ["object", "null"], "properties": {"subject": string, "version": integer}});
-    let json = reference("Json");
     json!({
         "Json": {
-            "description": "Any JSON, nested 64 deep at most, without a key twice in an object; integers of 64 bits.",
-            "anyOf": [
-                {"type": ["null", "boolean", "string"]}, {"type": "number", "minimum": i64::MIN, "maximum": i64::MAX},
-                {"type": "array", "items": json}, {"type": "object", "additionalProperties": json},
-            ],
+            "description": "Any JSON: nested 64 deep at most, no key twice in an object, integers of 64 bits.",
         },
         "CloudEvent": {
             "type": "object", "required": ["specversion", "id", "source", "type"],
