@@ -13,6 +13,8 @@ use crate::access::signature::{Signature, SignatureSettings};
 use crate::config::Config;
 use crate::config::route_settings::{ChainSettings, RouteSettings, TypeSettings};
 use crate::event::{Limits, Rules, TypeRule};
+use crate::http::doors::Listener;
+use crate::http::tls::{self, Tls, TlsError};
 use crate::kafka::producers::Producers;
 use crate::metrics::Metrics;
 use crate::pipeline::{Lanes, Shadows, Shared};
@@ -46,6 +48,17 @@ pub fn shared(config: &Config, metrics: &Metrics) -> Result<Shared, Unusable> {
 /// Who may do what.
 pub fn access(config: &Config, metrics: &Metrics) -> Result<Arc<Access>, Unusable> {
     Access::start(&config.access, metrics).map_err(|error| Unusable(error.to_string()))
+}
+
+/// TLS of the public listener, and of the admin listener.
+pub fn tls(config: &Config, metrics: &Metrics) -> Result<[Option<Arc<Tls>>; 2], Unusable> {
+    let unusable = |error: TlsError| Unusable(error.to_string());
+    let counters = tls::Counters::new(metrics.registry()).map_err(|error| Unusable(error.to_string()))?;
+    let start = |settings: &Option<tls::Settings>, listener| {
+        settings.as_ref().map(|settings| Tls::start(settings, listener, &counters)).transpose()
+    };
+    let listen = start(&config.tls, Listener::Public).map_err(unusable)?;
+    Ok([listen, start(&config.admin_tls, Listener::Admin).map_err(unusable)?])
 }
 
 /// How the events of routes are signed, by the route's name.

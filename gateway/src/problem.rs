@@ -126,6 +126,7 @@ codes! {
     Unauthorized "unauthorized" 401 Refused "A valid credential is needed";
     BadSignature "bad-signature" 401 Refused "The body is not signed as this route asks";
     NotPermitted "not-permitted" 403 Refused "The credential is not for this";
+    CredentialMismatch "credential-mismatch" 403 Refused "The credentials of a request are of different tenants";
     // Plugin versions.
     Forbidden "forbidden" 403 Refused "This is not for pages in a browser";
     UnknownPlugin "unknown-plugin" 404 Refused "No route uses a plugin of this name";

@@ -27,3 +27,4 @@ mod schemas;
 mod sdks;
 mod spine;
 mod tables;
+mod tls;

@@ -111,6 +111,14 @@ impl Identity {
         Identity { name: "anyone".into(), rights: Rights::All }
     }
 
+    /// Whether both speak for the same tenant.
+    pub(super) fn is_of_the_tenant_of(&self, other: &Identity) -> bool {
+        match (&self.rights, &other.rights) {
+            (Rights::Some { tenant, .. }, Rights::Some { tenant: others, .. }) => tenant == others,
+            _ => true,
+        }
+    }
+
     /// What it is called, for people: a key's id, a token's subject.
     pub fn name(&self) -> &str {
         &self.name

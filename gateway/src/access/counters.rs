@@ -46,7 +46,13 @@ impl Counters {
                 "what",
             )?,
         };
-        for code in [Code::Unauthorized, Code::NotPermitted, Code::UnknownRoute, Code::BadSignature] {
+        for code in [
+            Code::Unauthorized,
+            Code::NotPermitted,
+            Code::CredentialMismatch,
+            Code::UnknownRoute,
+            Code::BadSignature,
+        ] {
             counters.refused.with_label_values(&[code.name()]);
         }
         for source in Source::ALL {

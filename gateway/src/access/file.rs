@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 /// The text, or why there is none.
-pub(super) fn read(path: &Path, bytes_max: u64) -> Result<String, String> {
+pub(crate) fn read(path: &Path, bytes_max: u64) -> Result<String, String> {
     let at = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
     let bytes = fs::metadata(path).map_err(|error| at(&error))?.len();
     if bytes > bytes_max {

@@ -4,8 +4,9 @@
 //! Nothing here is logged or answered that a client presented.
 
 mod authorize;
+mod certificate;
 mod counters;
-mod file;
+pub(crate) mod file;
 mod follow;
 mod jwt;
 mod key;
@@ -20,6 +21,8 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
 pub use self::authorize::{Action, Identity, Resource, Role, Tenant, authorize};
+use self::certificate::Certificates;
+pub use self::certificate::{CertificateSettings, Names};
 use self::counters::Counters;
 use self::jwt::Tokens;
 pub use self::jwt::{Algorithm, JwtSettings};
@@ -39,13 +42,15 @@ pub struct Access {
     keys_file: Option<PathBuf>,
     keys: ArcSwap<Keys>,
     tokens: Option<Arc<Tokens>>,
+    certificates: Certificates,
     counters: Counters,
 }
 
 /// Why access cannot be given as the config says.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
-    /// The keys, or the issuer's, cannot be used; says which file and why, and repeats nothing of it but ids.
+    /// The keys, the issuer's, or the names of certificates cannot be used; says which and why, and repeats nothing of
+    /// a file but ids.
     #[error("access: {0}")]
     Keys(String),
     /// The metrics cannot be registered.
@@ -72,6 +77,7 @@ impl Access {
             keys_file: settings.keys_file.clone(),
             keys: ArcSwap::from_pointee(keys),
             tokens: tokens.transpose().map_err(AccessError::Keys)?,
+            certificates: Certificates::new(&settings.certificates).map_err(AccessError::Keys)?,
             counters,
         });
         access.follow()?;
@@ -88,9 +94,30 @@ impl Access {
         Arc::clone(&ANYONE)
     }
 
-    /// Whose credential this is. The same work and the same answer whatever is wrong with it; a client that presented
-    /// none, or more than one, presents an empty one.
-    pub fn identify(&self, credential: &[u8]) -> Result<Arc<Identity>, Problem> {
+    /// Who presents this. A key or token says it, where there is one; else the connection's certificate does.
+    pub fn identify(&self, presented: Presented<'_>) -> Result<Arc<Identity>, Problem> {
+        let certificate = presented.certificate.filter(|_| !self.certificates.is_empty());
+        match (presented.credential, certificate) {
+            (None, Some(names)) => self.certificates.holder(names).ok_or_else(nobodys),
+            (credential, _) => {
+                let holder = self.holder(credential.unwrap_or_default())?;
+                self.confirm(&holder, presented.certificate).map(|()| holder)
+            }
+        }
+    }
+
+    /// Whether the certificate, if it is somebody's, is not that of another tenant than `identity`.
+    pub fn confirm(&self, identity: &Identity, certificate: Option<&Names>) -> Result<(), Problem> {
+        let holder = certificate.and_then(|names| self.certificates.holder(names));
+        if holder.is_none_or(|holder| holder.is_of_the_tenant_of(identity)) {
+            Ok(())
+        } else {
+            Err(mismatch())
+        }
+    }
+
+    /// Whose credential this is. The same work and the same answer whatever is wrong with it.
+    fn holder(&self, credential: &[u8]) -> Result<Arc<Identity>, Problem> {
         let now_s = Timestamp::now().as_second();
         let keys = self.keys.load();
         let by_token = || self.tokens.as_ref()?.holder(credential, now_s);
@@ -101,6 +128,25 @@ impl Access {
     pub fn refused(&self, code: Code) {
         self.counters.refused(code);
     }
+}
+
+/// What a request and its connection present of whoever sends it.
+#[derive(Clone, Copy, Debug)]
+pub struct Presented<'p> {
+    /// The request's key or token; empty if it is not to be told which, absent if it has none.
+    pub credential: Option<&'p [u8]>,
+    /// The names in the connection's certificate, which was verified.
+    pub certificate: Option<&'p Names>,
+}
+
+fn nobodys() -> Problem {
+    Problem::new(Code::NotPermitted, "the certificate has no name, or more than one, that is known here")
+}
+
+fn mismatch() -> Problem {
+    let detail =
+        "the connection's certificate is of another tenant than the key or token: send one of the two";
+    Problem::new(Code::CredentialMismatch, detail)
 }
 
 fn unauthorized() -> Problem {

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::KeySettings;
+use super::certificate::{CertificateSettings, Certificates};
 use super::jwt::{self, JwtSettings};
 use super::key::Keys;
 
@@ -19,6 +20,8 @@ pub struct Settings {
     pub keys: Vec<KeySettings>,
     /// A file with a list of more keys (YAML or JSON), looked at every second.
     pub keys_file: Option<PathBuf>,
+    /// Whom the certificates of clients speak for, where a listener asks for them.
+    pub certificates: Vec<CertificateSettings>,
     /// Tokens of an identity provider.
     pub jwt: Option<JwtSettings>,
 }
@@ -26,12 +29,20 @@ pub struct Settings {
 impl Settings {
     /// Whether a client is asked who it is.
     pub fn asks(&self) -> bool {
-        !self.keys.is_empty() || self.keys_file.is_some() || self.jwt.is_some()
+        !self.keys.is_empty()
+            || self.keys_file.is_some()
+            || self.jwt.is_some()
+            || !self.certificates.is_empty()
     }
 
     /// What is wrong with the keys of the config.
     pub fn check(&self) -> Result<(), String> {
         Keys::new(&self.keys, "").map(drop)
+    }
+
+    /// What is wrong with the certificates of the config.
+    pub fn check_certificates(&self) -> Result<(), String> {
+        Certificates::new(&self.certificates).map(drop)
     }
 
     /// How many keys the config and the file hold together, or what is wrong with them.

@@ -11,6 +11,7 @@ use super::checks::{Checks, Verdict};
 use super::{Failure, ValidateArgs, block_on, load, topics};
 use crate::config::Config;
 use crate::config::route_settings::RouteSettings;
+use crate::http::tls::Settings;
 use crate::metrics::Metrics;
 use crate::parts;
 use crate::plugin::{Host, Plugin, TABLE_BYTES_MAX};
@@ -123,6 +124,7 @@ async fn environment(config: &Config, checks: &mut Checks) {
     topics::look(config, false, checks).await;
     valkey(config, checks).await;
     signatures(config, checks);
+    tls(config, checks);
     tables(config, checks);
 }
 
@@ -132,6 +134,17 @@ fn signatures(config: &Config, checks: &mut Checks) {
         Ok(signatures) if signatures.is_empty() => {}
         Ok(signatures) => checks.add("signatures", Verdict::Good, count(signatures.len(), "signed route")),
         Err(error) => checks.add("signatures", Verdict::Wrong, error.to_string()),
+    }
+}
+
+/// Whether the listeners' certificates, their keys and the clients' authorities can be used.
+fn tls(config: &Config, checks: &mut Checks) {
+    for (what, settings) in [("tls", &config.tls), ("admin_tls", &config.admin_tls)] {
+        match settings.as_ref().map(Settings::check) {
+            Some(Ok(())) => checks.add(what, Verdict::Good, "certificate and key belong together"),
+            Some(Err(why)) => checks.add(what, Verdict::Wrong, why),
+            None => {}
+        }
     }
 }
 

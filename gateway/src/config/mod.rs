@@ -25,6 +25,7 @@ use miette::Severity;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::http::tls;
 use crate::plugin::{self, TableSettings};
 use crate::{access, kafka, telemetry};
 use limits::Limits;
@@ -41,6 +42,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where `/livez`, `/readyz` and `/metrics` are.
     pub admin: SocketAddr,
+    /// TLS of `listen`; absent: whoever sees the traffic reads it.
+    pub tls: Option<tls::Settings>,
+    /// TLS of `admin`.
+    pub admin_tls: Option<tls::Settings>,
     /// How many workers; 0: one per core.
     pub workers: usize,
     /// The process's own log.
@@ -80,6 +85,8 @@ impl Default for Config {
         Config {
             listen: (Ipv4Addr::LOCALHOST, 8080).into(),
             admin: (Ipv4Addr::LOCALHOST, 9090).into(),
+            tls: None,
+            admin_tls: None,
             workers: 0,
             log: telemetry::Settings::default(),
             schemas: None,
@@ -175,6 +182,9 @@ impl Config {
     fn anchor(&mut self, folder: &Path) {
         self.kafka.anchor(folder);
         self.access.anchor(folder);
+        for tls in self.tls.iter_mut().chain(&mut self.admin_tls) {
+            tls.anchor(folder);
+        }
         if let Some(valkey) = &mut self.valkey {
             valkey.anchor(folder);
         }

@@ -3,14 +3,14 @@
 use std::time::Instant;
 
 use axum::body::Body;
-use http::{HeaderMap, Request, Response};
+use http::{Extensions, HeaderMap, Request, Response};
 use hyper::body::Incoming;
 
 use super::message::Message;
 use super::{Grpc, Refused, api, deadline, reply};
 use crate::event::frame::Framing;
 use crate::event::protobuf;
-use crate::http::gate::{Entry, without_credentials};
+use crate::http::gate::{Caller, Entry, without_credentials};
 use crate::pipeline::{self, Answer, Ending, Shape};
 use crate::problem::{Code, Problem};
 
@@ -21,10 +21,10 @@ impl Grpc {
     pub(super) async fn publish(&self, request: Request<Incoming>) -> Result<Response<Body>, Refused> {
         let deadline = deadline::of(request.headers())?;
         // Whoever may send nothing has nothing read of it.
-        self.gate.enter(None, request.headers())?;
-        let (headers, messages) = self.messages(request)?;
+        self.gate.enter(None, Caller::new(request.headers(), request.extensions()))?;
+        let (head, messages) = self.messages(request)?;
         let message = messages.only(deadline).await?;
-        let answer = self.take(message, headers, deadline).await?;
+        let answer = self.take(message, head.headers, &head.extensions, deadline).await?;
         match of_the_call(&answer) {
             Some(problem) => Err(problem.clone().into()),
             None => Ok(reply::message(&api::PublishResponse { results: reply::results(&answer) })),
@@ -36,11 +36,12 @@ impl Grpc {
         &self,
         message: Message,
         mut headers: HeaderMap,
+        extensions: &Extensions,
         deadline: Option<Instant>,
     ) -> Result<Answer, Problem> {
         let Message { bytes: body, permit } = message;
         let path = Some(protobuf::text_of(&body, ROUTE)?).filter(|path| !path.is_empty());
-        let entry = self.gate.enter(path, &headers)?;
+        let entry = self.gate.enter(path, Caller::new(&headers, extensions))?;
         // Where a route takes signed events only, the signature is that of the message.
         self.gate.verify(&entry, &headers, &body)?;
         let Entry { sender, route, .. } = entry;

@@ -4,13 +4,15 @@
 use std::time::Instant;
 
 use axum::body::Body;
-use http::{HeaderMap, Request, Response};
+use http::request::Parts;
+use http::{Request, Response};
 use hyper::body::Incoming;
 use prost::Message;
 
 use super::api::get_event_request::By;
 use super::{Grpc, Refused, api, deadline, reply};
 use crate::http::doors::Door;
+use crate::http::gate::Caller;
 use crate::problem::{Code, Problem};
 use crate::recent::{AsOf, ById, ByKey, Found, Level, MinPosition, Page, Recent};
 
@@ -23,8 +25,8 @@ const TEXT_BYTES_MAX: usize = 512;
 impl Grpc {
     pub(super) async fn get_event(&self, request: Request<Incoming>) -> Result<Response<Body>, Refused> {
         let deadline = deadline::of(request.headers())?;
-        let (headers, asked) = self.asked::<api::GetEventRequest>(request, deadline).await?;
-        self.gate.admit(Door::GetEventById, Some(&asked.route), &headers)?;
+        let (head, asked) = self.asked::<api::GetEventRequest>(request, deadline).await?;
+        self.gate.admit(Door::GetEventById, Some(&asked.route), Caller::of(&head))?;
         let (recent, level, min_position) =
             (self.recent()?, level(asked.level), min_position(asked.min_position)?);
         let finding = async {
@@ -47,8 +49,8 @@ impl Grpc {
 
     pub(super) async fn query_events(&self, request: Request<Incoming>) -> Result<Response<Body>, Refused> {
         let deadline = deadline::of(request.headers())?;
-        let (headers, asked) = self.asked::<api::QueryEventsRequest>(request, deadline).await?;
-        self.gate.admit(Door::GetEvents, Some(&asked.route), &headers)?;
+        let (head, asked) = self.asked::<api::QueryEventsRequest>(request, deadline).await?;
+        self.gate.admit(Door::GetEvents, Some(&asked.route), Caller::of(&head))?;
         let (route, ask) = ask(asked)?;
         let page = in_time(deadline, self.recent()?.by_key(&route, &ask)).await?;
         Ok(reply::message(&told(page)))
@@ -64,14 +66,14 @@ impl Grpc {
         &self,
         request: Request<Incoming>,
         deadline: Option<Instant>,
-    ) -> Result<(HeaderMap, M), Refused> {
-        let (headers, messages) = self.messages(request)?;
+    ) -> Result<(Parts, M), Refused> {
+        let (head, messages) = self.messages(request)?;
         let message = messages.only(deadline).await?;
         if message.bytes.len() > MESSAGE_BYTES_MAX {
             return Err(Problem::new(Code::BodyTooLarge, "a question has at most 64 KiB").into());
         }
         let asked = M::decode(message.bytes).map_err(|_| bad("the message is not the one of this call"))?;
-        Ok((headers, asked))
+        Ok((head, asked))
     }
 }
 

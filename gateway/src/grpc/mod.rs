@@ -19,6 +19,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use http::header::CONTENT_TYPE;
+use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::sync::watch;
@@ -84,10 +85,10 @@ impl Grpc {
     }
 
     /// What a call's messages are read from.
-    fn messages(&self, request: Request<Incoming>) -> Result<(HeaderMap, Messages), Refused> {
+    fn messages(&self, request: Request<Incoming>) -> Result<(Parts, Messages), Refused> {
         let (parts, body) = request.into_parts();
         let messages = Messages::new(&parts.headers, body, &self.reader)?;
-        Ok((parts.headers, messages))
+        Ok((parts, messages))
     }
 }
 

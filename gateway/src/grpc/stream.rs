@@ -11,7 +11,8 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream::{self, FuturesUnordered};
 use futures_util::{Stream, StreamExt as _};
-use http::{HeaderMap, Request, Response};
+use http::request::Parts;
+use http::{Request, Response};
 use http_body_util::StreamBody;
 use hyper::body::{Frame, Incoming};
 use tokio::sync::mpsc::{self, Receiver, Sender};
@@ -20,6 +21,7 @@ use tonic::Status;
 use super::message::{Message, Messages};
 use super::{Grpc, Refused, api, deadline, reply};
 use crate::event::protobuf;
+use crate::http::gate::Caller;
 use crate::http::lasting::Lasting;
 use crate::problem::{Code, Problem};
 
@@ -36,11 +38,11 @@ impl Grpc {
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Refused> {
         let deadline = deadline::of(request.headers())?;
-        self.gate.enter(None, request.headers())?;
-        let (headers, messages) = self.messages(request)?;
+        self.gate.enter(None, Caller::new(request.headers(), request.extensions()))?;
+        let (head, messages) = self.messages(request)?;
         // Acks that the client does not read hold up the stream, and nothing else.
         let (frames, receiver) = mpsc::channel(CREDIT);
-        let session = Session { grpc: Rc::clone(self), headers, deadline, frames };
+        let session = Session { grpc: Rc::clone(self), head, deadline, frames };
         drop(tokio::task::spawn_local(session.run(messages)));
         let mut response = reply::response(body(receiver));
         response.extensions_mut().insert(Lasting(self.stopping.clone()));
@@ -58,7 +60,7 @@ fn body(receiver: Receiver<Frame<Bytes>>) -> Body {
 /// One stream, on the worker that took its connection.
 struct Session {
     grpc: Rc<Grpc>,
-    headers: HeaderMap,
+    head: Parts,
     deadline: Option<Instant>,
     frames: Sender<Frame<Bytes>>,
 }
@@ -105,7 +107,8 @@ impl Session {
     async fn take(&self, message: Message) -> api::Ack {
         // What cannot be read has no number, and is refused below.
         let sequence = protobuf::number_of(&message.bytes, SEQUENCE).unwrap_or_default();
-        match self.grpc.take(message, self.headers.clone(), self.deadline).await {
+        let Parts { headers, extensions, .. } = &self.head;
+        match self.grpc.take(message, headers.clone(), extensions, self.deadline).await {
             Ok(answer) => api::Ack { sequence, results: reply::results(&answer), problem: None },
             Err(problem) => {
                 api::Ack { sequence, results: Vec::new(), problem: Some(reply::problem(&problem)) }

@@ -1,5 +1,5 @@
-//! One connection, from its first byte to its end: HTTP/1 or HTTP/2, told apart by the first bytes, with a
-//! time limit on every wait. It knows nothing of what is answered.
+//! One connection, from its first byte to its end: HTTP/1 or HTTP/2, told apart by the first bytes or, under TLS, by what
+//! its handshake agreed on (ALPN), with a time limit on every wait. It knows nothing of what is answered.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -17,11 +17,13 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::Watcher;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::Limits;
 use super::head::{Heard, unfinished};
 use super::lasting::Activity;
+use super::tls::{Secured, Tls};
 
 /// The largest header block, in bytes.
 const HEADERS_BYTES_MAX: u32 = 32 << 10;
@@ -40,15 +42,60 @@ const SEND_BYTES_MAX: usize = 64 << 10;
 
 /// Serves a connection until either side ends it or a shutdown lets it finish its requests.
 /// Must run inside a `LocalSet`.
-pub async fn serve<F, A>(stream: TcpStream, answer: F, limits: Limits, shutdown: Watcher)
+pub async fn serve<F, A>(
+    stream: TcpStream,
+    tls: Option<Arc<Tls>>,
+    answer: F,
+    limits: Limits,
+    shutdown: Watcher,
+) where
+    F: Fn(Request<Incoming>) -> A + 'static,
+    A: Future<Output = Result<Response<Body>, Infallible>> + 'static,
+{
+    let first = Duration::from_millis(limits.header_timeout_ms);
+    if let Some(tls) = tls {
+        // Boxed, so that a connection without TLS does not carry its size along.
+        Box::pin(serve_secured(stream, &tls, answer, limits, shutdown)).await;
+    } else if let Ok(Ok(h2)) = tokio::time::timeout(first, prefers_h2(&stream)).await {
+        let activity = Arc::new(Activity::default());
+        let heard = Heard::new(stream, Arc::clone(&activity));
+        converse(heard, h2, activity, answer, limits, shutdown).await;
+    }
+}
+
+/// The same after a handshake, with the names of the client's certificate at hand in each request.
+async fn serve_secured<F, A>(stream: TcpStream, tls: &Tls, answer: F, limits: Limits, shutdown: Watcher)
 where
     F: Fn(Request<Incoming>) -> A + 'static,
     A: Future<Output = Result<Response<Body>, Infallible>> + 'static,
 {
-    let speaks_h2 =
-        tokio::time::timeout(Duration::from_millis(limits.header_timeout_ms), prefers_h2(&stream));
-    let Ok(Ok(h2)) = speaks_h2.await else { return };
     let activity = Arc::new(Activity::default());
+    let heard = Heard::new(stream, Arc::clone(&activity));
+    let limit = Duration::from_millis(limits.header_timeout_ms);
+    let Some(Secured { stream, h2, names }) = tls.accept(heard, limit).await else { return };
+    activity.spoke();
+    let answer = move |mut request: Request<Incoming>| {
+        if let Some(names) = &names {
+            request.extensions_mut().insert(Arc::clone(names));
+        }
+        answer(request)
+    };
+    converse(stream, h2, activity, answer, limits, shutdown).await;
+}
+
+/// Answers the requests of a connection that is ready for them.
+async fn converse<I, F, A>(
+    stream: I,
+    h2: bool,
+    activity: Arc<Activity>,
+    answer: F,
+    limits: Limits,
+    shutdown: Watcher,
+) where
+    I: AsyncRead + AsyncWrite + Unpin + 'static,
+    F: Fn(Request<Incoming>) -> A + 'static,
+    A: Future<Output = Result<Response<Body>, Infallible>> + 'static,
+{
     let service = service_fn({
         let activity = Arc::clone(&activity);
         move |request| {
@@ -72,8 +119,7 @@ where
         let mut builder = http1::Builder::new();
         builder.header_read_timeout(None).max_buf_size(BUFFER_BYTES_MAX).writev(false);
         builder.max_header_size(HEADERS_BYTES_MAX as usize);
-        let io = TokioIo::new(Heard::new(stream, Arc::clone(&activity)));
-        let served = builder.serve_connection(io, service);
+        let served = builder.serve_connection(TokioIo::new(stream), service);
         let slow = unfinished(&activity, Duration::from_millis(limits.header_timeout_ms));
         until_idle(shutdown.watch(served), idle, &activity, slow).await
     };

@@ -12,7 +12,7 @@ use axum::response::Response;
 use axum::routing::{MethodFilter, on};
 
 use super::audit::Order;
-use super::gate::Gate;
+use super::gate::{Caller, Gate};
 use super::reply;
 use crate::access::Action;
 
@@ -148,7 +148,7 @@ async fn guard(
     let parameters = parameters.ok();
     let mut parameters = parameters.iter().flatten();
     let route = parameters.find_map(|(name, value)| (name == "route").then_some(value));
-    let admitted = gate.admit(door, route, request.headers());
+    let admitted = gate.admit(door, route, Caller::new(request.headers(), request.extensions()));
     let Some(order) = Order::of(door, &request) else {
         return match admitted {
             Ok(_) => next.run(request).await,

@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderName};
+use http::request::Parts;
+use http::{Extensions, HeaderMap, HeaderName};
 
 use super::doors::Door;
 use crate::access::signature::{Signature, bad_signature};
-use crate::access::{Access, Action, Identity, Resource, Role, authorize};
+use crate::access::{Access, Action, Identity, Names, Presented, Resource, Role, authorize};
 use crate::pipeline::Shared;
 use crate::problem::Problem;
 use crate::route::Route;
@@ -29,6 +30,25 @@ pub struct Gate {
 struct Signed {
     signature: Signature,
     sender: Arc<Identity>,
+}
+
+/// What tells who asks: the request's headers, and the certificate that its connection began with.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller<'r> {
+    headers: &'r HeaderMap,
+    certificate: Option<&'r Names>,
+}
+
+impl<'r> Caller<'r> {
+    /// Of a request's head, as its connection hands it over.
+    pub fn of(head: &'r Parts) -> Self {
+        Caller::new(&head.headers, &head.extensions)
+    }
+
+    /// The same where its parts are apart.
+    pub fn new(headers: &'r HeaderMap, extensions: &'r Extensions) -> Self {
+        Caller { headers, certificate: extensions.get::<Arc<Names>>().map(Arc::as_ref) }
+    }
 }
 
 /// Who may send events, and where to.
@@ -74,7 +94,7 @@ impl Gate {
         &self,
         door: Door,
         route: Option<&str>,
-        headers: &HeaderMap,
+        caller: Caller<'_>,
     ) -> Result<Arc<Identity>, Problem> {
         if door.action() == Action::Probe || self.access.is_open() {
             return Ok(Access::anyone());
@@ -85,14 +105,14 @@ impl Gate {
             (true, None) => Resource::NoRoute,
             (false, _) => Resource::Gateway,
         };
-        self.counted(self.identify(headers).and_then(|identity| {
+        self.counted(self.identify(caller).and_then(|identity| {
             authorize(&identity, door.action(), &resource)?;
             Ok(identity)
         }))
     }
 
     /// Lets events in to the route that the path names, or to whichever of the sender's takes them.
-    pub fn enter(&self, route: Option<&str>, headers: &HeaderMap) -> Result<Entry, Problem> {
+    pub fn enter(&self, route: Option<&str>, caller: Caller<'_>) -> Result<Entry, Problem> {
         let found = route.and_then(|path| self.shared.routes.at_path(path));
         let resource = match (route, found) {
             (Some(_), Some(route)) => route.resource(),
@@ -100,12 +120,13 @@ impl Gate {
             (None, _) => Resource::SomeRoute,
         };
         if let Some(signed) = found.and_then(|route| self.signed.get(&route.name)) {
-            self.counted(signed.presented(headers).map(drop))?;
             let sender = Arc::clone(&signed.sender);
+            let presented = signed.presented(caller.headers);
+            self.counted(presented.and_then(|_| self.access.confirm(&sender, caller.certificate)))?;
             return Ok(Entry { sender, route: found.cloned(), signed: Some(Arc::clone(signed)) });
         }
         let door = if route.is_some() { Door::PostEvents } else { Door::PostCloudEvent };
-        self.counted(self.identify(headers).and_then(|sender| {
+        self.counted(self.identify(caller).and_then(|sender| {
             authorize(&sender, door.action(), &resource)?;
             Ok(Entry { sender, route: found.cloned(), signed: None })
         }))
@@ -125,8 +146,12 @@ impl Gate {
         self.counted(verified)
     }
 
-    fn identify(&self, headers: &HeaderMap) -> Result<Arc<Identity>, Problem> {
-        if self.access.is_open() { Ok(Access::anyone()) } else { self.access.identify(credential(headers)) }
+    fn identify(&self, caller: Caller<'_>) -> Result<Arc<Identity>, Problem> {
+        if self.access.is_open() {
+            return Ok(Access::anyone());
+        }
+        let Caller { headers, certificate } = caller;
+        self.access.identify(Presented { credential: credential(headers), certificate })
     }
 
     fn counted<T>(&self, admitted: Result<T, Problem>) -> Result<T, Problem> {
@@ -148,17 +173,18 @@ impl Signed {
     }
 }
 
-/// The one credential of a request; nothing if there is none, more than one, or another scheme's.
-fn credential(headers: &HeaderMap) -> &[u8] {
+/// The one credential of a request, if it has any; empty if it has more than one, or another scheme's.
+fn credential(headers: &HeaderMap) -> Option<&[u8]> {
     let (mut bearers, mut keys) = (headers.get_all(AUTHORIZATION).iter(), headers.get_all(X_API_KEY).iter());
-    match (bearers.next(), keys.next(), bearers.next().or(keys.next())) {
+    Some(match (bearers.next(), keys.next(), bearers.next().or(keys.next())) {
+        (None, None, _) => return None,
         (Some(value), None, None) => match value.as_bytes().split_at_checked(BEARER.len()) {
             Some((scheme, token)) if scheme.eq_ignore_ascii_case(BEARER) => token.trim_ascii(),
             _ => &[],
         },
         (None, Some(value), None) => value.as_bytes(),
         _ => &[],
-    }
+    })
 }
 
 const BEARER: &[u8] = b"bearer ";
@@ -175,23 +201,24 @@ mod tests {
 
     #[test]
     fn a_request_has_one_credential_or_none() {
-        let cases: [(&[(&str, &str)], &str); 9] = [
-            (&[("authorization", "Bearer weir_a_b")], "weir_a_b"),
-            (&[("authorization", "bearer  weir_a_b ")], "weir_a_b"),
-            (&[("x-api-key", "weir_a_b")], "weir_a_b"),
-            (&[], ""),
-            (&[("authorization", "Basic d2Vpcg==")], ""),
-            (&[("authorization", "Bearer")], ""),
-            (&[("authorization", "Bearer a"), ("authorization", "Bearer b")], ""),
-            (&[("authorization", "Bearer a"), ("x-api-key", "a")], ""),
-            (&[("x-api-key", "a"), ("x-api-key", "b")], ""),
+        type Case = (&'static [(&'static str, &'static str)], Option<&'static str>);
+        let cases: [Case; 9] = [
+            (&[("authorization", "Bearer weir_a_b")], Some("weir_a_b")),
+            (&[("authorization", "bearer  weir_a_b ")], Some("weir_a_b")),
+            (&[("x-api-key", "weir_a_b")], Some("weir_a_b")),
+            (&[], None),
+            (&[("authorization", "Basic d2Vpcg==")], Some("")),
+            (&[("authorization", "Bearer")], Some("")),
+            (&[("authorization", "Bearer a"), ("authorization", "Bearer b")], Some("")),
+            (&[("authorization", "Bearer a"), ("x-api-key", "a")], Some("")),
+            (&[("x-api-key", "a"), ("x-api-key", "b")], Some("")),
         ];
         for (given, expected) in cases {
             let mut headers = HeaderMap::new();
             for (name, value) in given {
                 headers.append(*name, value.parse().expect("a value"));
             }
-            assert_eq!(credential(&headers), expected.as_bytes(), "{given:?}");
+            assert_eq!(credential(&headers), expected.map(str::as_bytes), "{given:?}");
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Request heads that do not get on (slowloris), on HTTP/1: bytes come, and no request begins. hyper's own limit on
 //! that is a timer for each request, and it closes idle connections, too; here there is a timer only while a head is
-//! incomplete, which for most requests is never.
+//! incomplete, which for most requests is never. Under TLS it is the bytes of the records that count, so that a record
+//! that does not get on is no way around.
 
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -51,6 +52,20 @@ impl AsyncWrite for Heard {
         let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes));
         self.activity.spoke();
         Poll::Ready(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, pieces));
+        self.activity.spoke();
+        Poll::Ready(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -9,7 +9,7 @@ use http::{HeaderMap, Response};
 use hyper::body::Incoming;
 
 use super::body::{discard, overloaded};
-use super::gate::{Entry, Gate, without_credentials};
+use super::gate::{Caller, Entry, Gate, without_credentials};
 use super::preferences::preference;
 use super::{Edge, dry_run, lines, reply};
 use crate::event::binary::is_binary;
@@ -36,7 +36,7 @@ struct Asked {
 
 impl Asked {
     fn of(gate: &Gate, route: Option<&str>, parts: &Parts) -> Result<Self, Problem> {
-        let entry = gate.enter(route, &parts.headers)?;
+        let entry = gate.enter(route, Caller::of(parts))?;
         let (shape, framing) = shape(&parts.headers, entry.route.as_deref().map(|route| &route.browser))?;
         let dry_run = dry_run::is_wanted(parts.uri.query())?;
         let strict = preference(&parts.headers, "handling") == Some("strict");

@@ -12,6 +12,7 @@ pub mod plugins;
 pub mod recent;
 pub mod recent_admin;
 pub mod reply;
+pub mod tls;
 pub mod workers;
 
 mod conditional;

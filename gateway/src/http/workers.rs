@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
 use super::connection;
+use super::tls::Tls;
 use super::{Edge, Limits};
 
 /// With so many requests waiting for Kafka, a worker that has nothing to do sleeps for a moment before it looks
@@ -58,7 +59,13 @@ impl Drop for Counted {
 impl Workers {
     /// Starts `count` workers. `edge` runs once on each of them, because what it makes belongs to its thread; it
     /// gets where its pipeline counts the requests that are not answered.
-    pub fn start<F>(count: usize, limits: Limits, stop: &watch::Receiver<bool>, edge: F) -> io::Result<Self>
+    pub fn start<F>(
+        count: usize,
+        limits: Limits,
+        tls: Option<&Arc<Tls>>,
+        stop: &watch::Receiver<bool>,
+        edge: F,
+    ) -> io::Result<Self>
     where
         F: Fn(Arc<AtomicUsize>) -> Rc<Edge> + Clone + Send + 'static,
     {
@@ -73,13 +80,13 @@ impl Workers {
                 .max_blocking_threads(1)
                 .on_thread_park(move || moderate(&moderated))
                 .build()?;
-            let (edge, stop) = (edge.clone(), stop.clone());
+            let (edge, stop, tls) = (edge.clone(), stop.clone(), tls.cloned());
             let counters = (Arc::clone(&load), Arc::clone(&open));
             let beat = beat(started, Arc::clone(&beat_ms));
             let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
                 let work = async move {
                     let beating = tokio::task::spawn_local(beat);
-                    run(receiver, edge(running), limits, stop, counters).await;
+                    run(receiver, edge(running), (limits, tls), stop, counters).await;
                     beating.abort();
                 };
                 LocalSet::new().block_on(&runtime, work);
@@ -192,7 +199,7 @@ async fn beat(started: Instant, beat_ms: Arc<AtomicU64>) {
 async fn run(
     mut connections: mpsc::Receiver<std::net::TcpStream>,
     edge: Rc<Edge>,
-    limits: Limits,
+    (limits, tls): (Limits, Option<Arc<Tls>>),
     mut stop: watch::Receiver<bool>,
     (load, open): (Arc<AtomicUsize>, Arc<AtomicUsize>),
 ) {
@@ -206,7 +213,7 @@ async fn run(
         let Ok(stream) = TcpStream::from_std(stream) else { continue };
         let edge = Rc::clone(&edge);
         let answer = move |request| Rc::clone(&edge).answer(request);
-        let served = connection::serve(stream, answer, limits, graceful.watcher());
+        let served = connection::serve(stream, tls.clone(), answer, limits, graceful.watcher());
         drop(tokio::task::spawn_local(async move {
             served.await;
             drop(counted);

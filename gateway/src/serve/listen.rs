@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -12,12 +13,13 @@ use tokio::signal::unix::{SignalKind, signal as receive};
 use tower::ServiceExt as _;
 
 use crate::http::audit::Peer;
+use crate::http::tls::Tls;
 use crate::http::{Limits, connection};
 
 const ACCEPT_RETRY: Duration = Duration::from_millis(20);
 
 /// Serves the admin paths until it is aborted: readiness must answer until the very end.
-pub(super) async fn admin(listener: TcpListener, router: Router, limits: Limits) {
+pub(super) async fn admin(listener: TcpListener, tls: Option<Arc<Tls>>, router: Router, limits: Limits) {
     let graceful = GracefulShutdown::new();
     loop {
         let (stream, peer) = match listener.accept().await {
@@ -38,7 +40,13 @@ pub(super) async fn admin(listener: TcpListener, router: Router, limits: Limits)
                 Ok::<_, Infallible>(response)
             }
         };
-        drop(tokio::task::spawn_local(connection::serve(stream, answer, limits, graceful.watcher())));
+        drop(tokio::task::spawn_local(connection::serve(
+            stream,
+            tls.clone(),
+            answer,
+            limits,
+            graceful.watcher(),
+        )));
     }
 }
 

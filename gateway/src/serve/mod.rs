@@ -108,6 +108,7 @@ async fn serve(
     let metrics = Arc::new(Metrics::new().map_err(|error| ServeError::Config(error.to_string()))?);
     let shared = Arc::new(parts::shared(config, &metrics)?);
     let gate = Gate::new(parts::access(config, &metrics)?, parts::signatures(config)?, Arc::clone(&shared));
+    let [tls, admin_tls] = parts::tls(config, &metrics)?;
     let reads_valkey = read_model.is_none();
     let read_model = lookups::start(config, read_model)?;
     let (recent, warm) = read_model.unzip();
@@ -127,7 +128,7 @@ async fn serve(
         move || ready().is_empty()
     }));
     let edge = edges(&shared, &gate, &budget, &metrics, limits, (recent.clone(), stopped.clone(), is_ready));
-    let workers = Workers::start(config.worker_count(), limits, &stopped, edge);
+    let workers = Workers::start(config.worker_count(), limits, tls.as_ref(), &stopped, edge);
     let workers = Arc::new(workers.map_err(ServeError::system("the workers cannot start"))?);
     let admin = admin_router(
         &gate,
@@ -138,7 +139,7 @@ async fn serve(
         ready,
         recent.clone(),
     );
-    let admin = tokio::task::spawn_local(listen::admin(admin_listener, admin, limits));
+    let admin = tokio::task::spawn_local(listen::admin(admin_listener, admin_tls, admin, limits));
     let accepting = tokio::task::spawn_local({
         let workers = Arc::clone(&workers);
         async move { workers.accept(listener, stopped).await }
