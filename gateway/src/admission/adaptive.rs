@@ -1,6 +1,8 @@
 //! How much may wait for Kafka at once. While acks take longer than they should, less and less new work is let in; what
-//! is in goes on, and when acks are quick again, the limit comes back by itself. Additive in nothing: it grows by a
-//! sixteenth and shrinks by an eighth.
+//! is in goes on, and when acks are quick again, the limit comes back by itself.
+//!
+//! A first slow moment only keeps what waits from growing, for it may be the machine's; if acks stay slow, an eighth goes at
+//! a time, and each time it is seen what that does. A sixteenth of it comes back with every calm moment.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,9 +13,9 @@ use crate::event::budget::Budget;
 /// How often the limit is looked at.
 const TICK: Duration = Duration::from_millis(100);
 /// Acks are too slow when more than one in so many is.
-const SLOW_SHARE: u64 = 10;
+const SLOW_SHARE: u64 = 4;
 /// The limit never falls below this part of the byte budget, nor below so many bytes.
-const FLOOR_PART: usize = 256;
+const FLOOR_PART: usize = 1024;
 const FLOOR_BYTES: usize = 64 << 10;
 /// What the limit shrinks and grows by.
 const CUT_PART: usize = 8;
@@ -71,7 +73,7 @@ struct Limit {
     floor: usize,
     ceiling: usize,
     allowed: usize,
-    /// The most that waited lately: what a first cut starts from.
+    /// The most that waited lately.
     waited: usize,
     /// Ticks that what was let in under the last cut needs to show its effect.
     reaction: u32,
@@ -90,15 +92,14 @@ impl Limit {
 
     /// The limit after another tick.
     fn step(&mut self, seen: Seen) -> usize {
-        self.waited = seen.waiting_bytes.max(self.waited - self.waited / CUT_PART);
+        self.waited = seen.waiting_bytes.max(self.waited - self.waited / GROWTH_PART);
         self.silent = if seen.answered == 0 && seen.waiting_bytes > 0 { self.silent + 1 } else { 0 };
         let slow = seen.slow * SLOW_SHARE > seen.answered || self.silent > self.reaction;
         self.resting = self.resting.saturating_sub(1);
         if self.resting == 0 {
             self.allowed = if slow {
                 self.resting = 1 + self.reaction;
-                let from = self.allowed.min(self.waited);
-                from - from / CUT_PART
+                if self.allowed > self.waited { self.waited } else { self.allowed - self.allowed / CUT_PART }
             } else {
                 self.allowed.saturating_add(self.allowed / GROWTH_PART)
             };
@@ -121,29 +122,25 @@ mod tests {
         Limit::new(CEILING, TARGET)
     }
 
-    const CALM: Seen = Seen { answered: 100, slow: 10, waiting_bytes: 1 << 20 };
-    const SLOW: Seen = Seen { answered: 100, slow: 11, waiting_bytes: 1 << 20 };
+    const CALM: Seen = Seen { answered: 100, slow: 25, waiting_bytes: 1 << 20 };
+    const SLOW: Seen = Seen { answered: 100, slow: 26, waiting_bytes: 1 << 20 };
 
     #[test]
     fn one_step_after_another() {
         let silent = Seen { answered: 0, slow: 0, waiting_bytes: 8 << 20 };
         let idle = Seen { answered: 0, slow: 0, waiting_bytes: 0 };
         let cases: [(&[Seen], usize, &str); 6] = [
-            (&[CALM], CEILING, "a tenth may be slow"),
+            (&[CALM], CEILING, "a quarter may be slow"),
             (&[idle; 100], CEILING, "nothing to do is no sign"),
-            (
-                &[SLOW; 3],
-                (1 << 20) * 7 / 8,
-                "cut once, from what really waited, and then it is seen what that does",
-            ),
-            (&[SLOW; 4], 1 << 20, "and again, down to the floor"),
+            (&[SLOW; 3], 1 << 20, "what waits may not grow, and then it is seen what that does"),
+            (&[SLOW; 4], (1 << 20) * 7 / 8, "and if they stay slow, there is less"),
             (&[silent; 2], CEILING, "no answer for as long as one may take"),
-            (&[silent; 3], (8 << 20) * 7 / 8, "no answer for longer"),
+            (&[silent; 3], 8 << 20, "no answer for longer"),
         ];
         for (ticks, expected, why) in cases {
             let mut limit = limit();
             let last = ticks.iter().map(|seen| limit.step(*seen)).last();
-            assert_eq!(last, Some(expected.max(CEILING / FLOOR_PART)), "{why}");
+            assert_eq!(last, Some(expected), "{why}");
         }
     }
 

@@ -21,8 +21,8 @@ pub struct Limits {
     pub batch_events_max: usize,
     /// The most bytes read and not yet answered, over all requests; more are shed.
     pub in_flight_bytes_max: usize,
-    /// How long Kafka's acks should take at most. While more than a tenth take longer, the bytes that may wait for
-    /// Kafka are fewer, down to a 256th of `in_flight_bytes_max`; new requests are then shed.
+    /// How long Kafka's acks should take at most. While more than a quarter take longer, the bytes that may wait for
+    /// Kafka are fewer, down to a 1024th of `in_flight_bytes_max`; new requests are then shed.
     pub ack_target_ms: u64,
     /// What tenants may send, by name; a tenant that is not here has `other_tenants`.
     pub tenants: BTreeMap<String, TenantLimits>,

@@ -10,18 +10,21 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Result;
+use super::cpu::Sample;
 use super::load::{Moment, Plan, Tally, run as offer};
 use super::payload::Shape;
 use super::pin::{Cores, on};
 use super::process::{Gateway, Sink, Workbench};
 
 /// Records in one request to Kafka, and such requests at once: the cap is their product by the delay.
-const BATCH_RECORDS: u32 = 20;
+const BATCH_RECORDS: u32 = 10;
 const REQUESTS_AT_ONCE: u32 = 5;
 const CONNECTIONS: usize = 512;
 const BUDGET_BYTES: u64 = 32 << 20;
 /// What is promised.
 const GOODPUT_MIN: f64 = 0.9;
+/// The target is so many times the P99 at 0.8 of the peak: acks of a load that can be sustained are no sign of too much.
+const TARGET_RATIO: f64 = 1.25;
 const P99_RATIO_MAX: f64 = 2.0;
 const MEMORY_RATIO_MAX: f64 = 1.3;
 
@@ -53,6 +56,8 @@ pub struct Load {
     pub all_p99_ms: f64,
     /// Due and not sent, because every connection was waiting: the generator was behind.
     pub backlog_requests: u64,
+    /// The share of one core the gateway used: near 1, the worker is the limit and not the sink.
+    pub gateway_cores: f64,
     /// Answers by status, warm-up included.
     pub statuses: BTreeMap<u16, u64>,
     /// Refusals without `Retry-After`.
@@ -66,7 +71,7 @@ pub struct Report {
     pub cap_per_s: f64,
     /// How the cap is made.
     pub cap: String,
-    /// `limits.ack_target_ms`: the P99 at 0.8 of the peak, rounded up.
+    /// `limits.ack_target_ms`: from the P99 at 0.8 of the peak.
     pub ack_target_ms: u64,
     /// The most that was stored a second, with all connections kept busy.
     pub peak_per_s: f64,
@@ -93,16 +98,22 @@ pub fn run(workbench: &Workbench, cores: &Cores, effort: Effort) -> Result<Repor
     };
     let short = Effort { window: effort.window.min(Duration::from_secs(10)), ..effort };
     let mut first_event = 0;
-    let mut at = |gateway: &Gateway, rate: Option<f64>, effort: Effort| -> Result<Tally> {
-        let tally = offer(&plan(gateway, rate, effort, first_event), |_: Moment| Ok(()))?;
+    let mut at = |gateway: &Gateway, rate: Option<f64>, effort: Effort| -> Result<(Tally, f64)> {
+        let mut samples = Vec::with_capacity(2);
+        let tally = offer(&plan(gateway, rate, effort, first_event), |_: Moment| {
+            samples.push(Sample::take(gateway.pid())?);
+            Ok(())
+        })?;
         first_event = tally.next_event;
-        Ok(tally)
+        let [begin, end] = samples.as_slice() else { return Err("a load without its two moments".into()) };
+        let spent = end.since(begin);
+        Ok((tally, spent.cpu_s / spent.wall_s))
     };
     let unlimited = start(10_000)?;
-    let tally = at(&unlimited, None, short)?;
+    let (tally, _) = at(&unlimited, None, short)?;
     let peak_per_s = tally.acked_events as f64 / tally.window_s;
-    let tally = at(&unlimited, Some(0.8 * peak_per_s), short)?;
-    let ack_target_ms = ms(&tally, 0.99).ceil().max(1.0) as u64;
+    let (tally, _) = at(&unlimited, Some(0.8 * peak_per_s), short)?;
+    let ack_target_ms = (TARGET_RATIO * ms(&tally, 0.99)).ceil() as u64;
     drop(unlimited);
 
     let gateway = start(ack_target_ms)?;
@@ -111,7 +122,8 @@ pub fn run(workbench: &Workbench, cores: &Cores, effort: Effort) -> Result<Repor
     let mut loads = Vec::new();
     for times in [0.8, 2.0, 10.0, 0.8] {
         let rate = times * peak_per_s;
-        let load = Load::new(times, rate, &at(&gateway, Some(rate), effort)?);
+        let (tally, cores) = at(&gateway, Some(rate), effort)?;
+        let load = Load::new(times, rate, &tally, cores);
         eprintln!("{}", load.line());
         loads.push(load);
     }
@@ -166,7 +178,7 @@ fn memory_bytes(gateway: &Gateway, name: &str) -> Result<u64> {
 }
 
 impl Load {
-    fn new(times: f64, offered_per_s: f64, tally: &Tally) -> Load {
+    fn new(times: f64, offered_per_s: f64, tally: &Tally, gateway_cores: f64) -> Load {
         Load {
             times,
             offered_per_s,
@@ -175,6 +187,7 @@ impl Load {
             accepted_p99_ms: ms(tally, 0.99),
             all_p99_ms: tally.latency_us.value_at_quantile(0.99) as f64 / 1e3,
             backlog_requests: tally.backlog_requests,
+            gateway_cores,
             statuses: tally.statuses.clone(),
             untold_refusals: tally.untold_refusals,
         }
@@ -183,7 +196,7 @@ impl Load {
     fn line(&self) -> String {
         format!(
             "{:>5.1}x {:>8.0}/s offered {:>8.0}/s stored, P50 {:>7.1} ms P99 {:>7.1} ms, of all P99 {:>7.1} ms; {:?}, \
-             {} without Retry-After, backlog {}",
+             {} without Retry-After, backlog {}, {:.2} cores",
             self.times,
             self.offered_per_s,
             self.goodput_per_s,
@@ -193,6 +206,7 @@ impl Load {
             self.statuses,
             self.untold_refusals,
             self.backlog_requests,
+            self.gateway_cores,
         )
     }
 }

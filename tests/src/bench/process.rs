@@ -140,10 +140,13 @@ impl Sink {
         Sink::slow(workbench, topics, Duration::ZERO)
     }
 
-    /// The same, each of whose answers takes so long.
+    /// The same, each of whose answers takes so long; with one partition then, so that all wait in one line.
     pub fn slow(workbench: &Workbench, topics: &[&str], delay: Duration) -> Result<Sink> {
         let log = File::create(workbench.output.join("sink.log"))?;
         let mut command = Command::new(ours("sink"));
+        if !delay.is_zero() {
+            command.args(["--partitions", "1"]);
+        }
         command.args(["--delay-ms", &delay.as_millis().to_string()]);
         for topic in topics {
             command.args(["--topic", topic]);
