@@ -5,7 +5,7 @@ export PATH := $(CARGO_BIN):$(PATH)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 GUESTS := -p entity-key -p geo -p redact -p field-key -p payload-key -p rogue
 
-.PHONY: help dev test check bench bench-plugins bench-recent chaos-plugins chaos-recent fuzz-api build plugins toolchain services
+.PHONY: help dev test check bench bench-overload bench-plugins bench-recent chaos-plugins chaos-recent fuzz-api build plugins toolchain services
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 22
@@ -26,6 +26,10 @@ check: toolchain ## formatting, lints, documentation, dependencies
 bench: plugins services ## measure the gateway beside the textbook one, results in target/bench
 	cargo build --release --workspace --bins
 	$(TARGET)/release/bench $(ARGS)
+
+bench-overload: plugins ## offer 2x and 10x of what a capped gateway can do, a minute each; results in target/bench
+	cargo build --release --workspace --bins
+	$(TARGET)/release/overload $(ARGS)
 
 bench-plugins: plugins services ## what a plugin call costs, and what events cost that break one down; in target/plugins
 	cargo build --release --workspace --bins

@@ -20,12 +20,16 @@ pub struct Metrics {
     stage_seconds: HistogramVec,
     answers: Arc<Answers>,
     recent: IntCounterVec,
+    shed: IntCounterVec,
+    throttled: IntCounterVec,
     aside: IntGaugeVec,
     recent_lag: IntGaugeVec,
     recent_stale: GaugeVec,
     recent_to_fill: IntGaugeVec,
     /// Bytes of events in the house, of the limit `in_flight_bytes_max`.
     pub in_flight_bytes: IntGauge,
+    /// Bytes that may wait for Kafka before newcomers are shed.
+    pub waiting_bytes_allowed: IntGauge,
     /// Open connections of the ingest listener.
     pub connections: IntGauge,
     /// Clients that follow a route's events.
@@ -121,6 +125,12 @@ impl Metrics {
                 &["route", "outcome", "code"],
             )?,
             recent: counter("weir_recent_total", "What the read model did.", &["what"])?,
+            shed: counter("weir_shed_total", "Requests shed for load, by reason.", &["reason"])?,
+            throttled: counter(
+                "weir_throttled_total",
+                "Requests of tenants that sent more than they may, by what it was too much of.",
+                &["tenant", "unit"],
+            )?,
             answers: Arc::new(Answers {
                 counters: counter(
                     "weir_http_answers_total",
@@ -130,6 +140,10 @@ impl Metrics {
                 by_status: [const { OnceLock::new() }; 600],
             }),
             in_flight_bytes: gauge("weir_in_flight_bytes", "Bytes of events in the house, copies counted.")?,
+            waiting_bytes_allowed: gauge(
+                "weir_waiting_bytes_allowed",
+                "Bytes that may wait for Kafka before new requests are shed.",
+            )?,
             connections: gauge("weir_connections", "Open connections of the ingest listener.")?,
             tail_subscribers: gauge("weir_tail_subscribers", "Clients that follow a route's events.")?,
             stage_seconds,
@@ -169,10 +183,17 @@ impl Metrics {
 
     /// Takes over what the read model has counted since the start.
     pub fn recent(&self, counts: &[(&str, u64)]) {
-        for (what, count) in counts {
-            let counter = self.recent.with_label_values(&[what]);
-            counter.inc_by(count.saturating_sub(counter.get()));
-        }
+        counts.iter().for_each(|(what, count)| take_over(&self.recent, &[what], *count));
+    }
+
+    /// Takes over how many requests were shed since the start.
+    pub fn shed(&self, counts: &[(&str, u64)]) {
+        counts.iter().for_each(|(reason, count)| take_over(&self.shed, &[reason], *count));
+    }
+
+    /// Takes over how often a tenant was refused since the start; its name must come from the config.
+    pub fn throttled(&self, tenant: &str, unit: &str, count: u64) {
+        take_over(&self.throttled, &[tenant, unit], count);
     }
 
     /// How far the read model is behind, and what it has still to fill in; `topic` must come from the config.
@@ -195,6 +216,12 @@ impl Metrics {
         }
         text
     }
+}
+
+/// Brings a counter to what was counted elsewhere.
+fn take_over(counters: &IntCounterVec, labels: &[&str], count: u64) {
+    let counter = counters.with_label_values(labels);
+    counter.inc_by(count.saturating_sub(counter.get()));
 }
 
 impl RouteMetrics {

@@ -10,6 +10,7 @@ use rdkafka::error::KafkaError;
 
 use crate::access::Access;
 use crate::access::signature::{Signature, SignatureSettings};
+use crate::admission::{Acks, Throttle};
 use crate::config::Config;
 use crate::config::route_settings::{ChainSettings, RouteSettings, TypeSettings};
 use crate::event::{Limits, Rules, TypeRule};
@@ -32,6 +33,8 @@ pub struct Unusable(pub String);
 pub fn shared(config: &Config, metrics: &Metrics) -> Result<Shared, Unusable> {
     let routes = Routes::new(config.routes.iter().map(route).collect());
     let route_metrics = Shared::route_metrics(&routes, metrics);
+    let limits = &config.limits;
+    let tenants = routes.iter().map(|route| route.tenant.clone());
     Ok(Shared {
         schemas: Schemas::new(registry(config)?),
         plugins: plugins(config, metrics)?,
@@ -39,8 +42,10 @@ pub fn shared(config: &Config, metrics: &Metrics) -> Result<Shared, Unusable> {
         metrics: route_metrics,
         lanes: Lanes::new(&routes),
         shadows: Shadows::default(),
+        throttle: Throttle::new(&limits.tenants, limits.other_tenants, tenants),
+        acks: Acks::new(Duration::from_millis(limits.ack_target_ms)),
         limits: event_limits(config),
-        answer_timeout: Duration::from_millis(config.limits.answer_timeout_ms),
+        answer_timeout: Duration::from_millis(limits.answer_timeout_ms),
         routes,
     })
 }

@@ -4,6 +4,8 @@
 //! HTTP status, the [`Outcome`] and the advice to retry. No stage knows HTTP; no edge invents a code.
 
 use std::borrow::Cow;
+use std::hash::{BuildHasher as _, RandomState};
+use std::ops::Range;
 
 /// How one event ended. Exactly one per event (`README.md`, "What an answer means").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -108,8 +110,10 @@ codes! {
     PluginFailed "plugin-failed" 422 Refused "A plugin failed on the event";
     BatchRefused "batch-refused" 422 Refused "The batch was to be taken whole or not at all";
     RecordTooLarge "record-too-large" 413 Refused "The event is larger than its topic accepts";
-    // Our side.
+    // More than a tenant may send.
+    RateLimited "rate-limited" 429 Refused "The tenant sends more than it may";
     CreditExceeded "credit-exceeded" 429 Refused "More messages were sent than there was credit for";
+    // Our side.
     Overloaded "overloaded" 503 Failed "The gateway is at its limit";
     ShuttingDown "shutting-down" 503 Failed "The gateway is stopping";
     KafkaUnavailable "kafka-unavailable" 503 Failed "Kafka did not take the event";
@@ -149,7 +153,7 @@ codes! {
 impl Code {
     /// Whether the same request may succeed later, unchanged.
     pub fn retryable(self) -> bool {
-        self.status() >= 500 && self != Code::Internal
+        self == Code::RateLimited || self.status() >= 500 && self != Code::Internal
     }
 }
 
@@ -237,6 +241,8 @@ pub struct Problem {
     pub violations: Vec<Violation>,
     /// For [`Code::NotInWindow`]: since when events are looked for (RFC 3339).
     pub window_start: Option<Box<str>>,
+    /// In how many seconds the same request may succeed, where that is known.
+    pub retry_after_s: Option<u64>,
 }
 
 impl Problem {
@@ -245,7 +251,24 @@ impl Problem {
 
     /// A problem with a code and what to do about it.
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        Problem { code, detail: detail.into(), violations: Vec::new(), window_start: None }
+        Problem {
+            code,
+            detail: detail.into(),
+            violations: Vec::new(),
+            window_start: None,
+            retry_after_s: None,
+        }
+    }
+
+    /// In how many seconds to come again, if that may help.
+    pub fn retry_after_s(&self) -> Option<u64> {
+        self.code.retryable().then(|| self.retry_after_s.unwrap_or_else(some_seconds))
+    }
+
+    /// The same, saying when to come again, in seconds.
+    pub fn with_retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after_s = Some(seconds);
+        self
     }
 
     /// The same, naming places in the event.
@@ -254,6 +277,16 @@ impl Problem {
         self.violations.truncate(Self::VIOLATIONS_MAX);
         self
     }
+}
+
+/// What a client that was refused for our reasons is told to wait. Each is told another time, or all would come again at
+/// once.
+const SECONDS: Range<u64> = 1..6;
+
+/// A few seconds by chance, for who may try again.
+pub fn some_seconds() -> u64 {
+    // Each state hashes with keys of its own: chance enough to spread clients.
+    SECONDS.start + RandomState::new().hash_one(()) % (SECONDS.end - SECONDS.start)
 }
 
 impl std::fmt::Display for Problem {

@@ -17,6 +17,7 @@ mod grpc;
 mod harness;
 mod ingest;
 mod layers;
+mod limits;
 mod manners;
 mod operating;
 mod plugin_running;

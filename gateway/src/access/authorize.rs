@@ -119,6 +119,14 @@ impl Identity {
         }
     }
 
+    /// Whom it speaks for; `None` where nobody was asked.
+    pub fn tenant(&self) -> Option<&Tenant> {
+        match &self.rights {
+            Rights::All => None,
+            Rights::Some { tenant, .. } => Some(tenant),
+        }
+    }
+
     /// What it is called, for people: a key's id, a token's subject.
     pub fn name(&self) -> &str {
         &self.name

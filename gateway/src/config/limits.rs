@@ -2,8 +2,12 @@
 //!
 //! Not where they are kept: the roles hand each module its own.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
+
+use crate::admission::TenantLimits;
 
 /// How much the gateway takes at once and how long it waits. Bytes and milliseconds.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -17,6 +21,13 @@ pub struct Limits {
     pub batch_events_max: usize,
     /// The most bytes read and not yet answered, over all requests; more are shed.
     pub in_flight_bytes_max: usize,
+    /// How long Kafka's acks should take at most. While more than a quarter take longer, the bytes that may wait for
+    /// Kafka are fewer, down to a 1024th of `in_flight_bytes_max`; new requests are then shed.
+    pub ack_target_ms: u64,
+    /// What tenants may send, by name; a tenant that is not here has `other_tenants`.
+    pub tenants: BTreeMap<String, TenantLimits>,
+    /// What each other tenant may send; absent: without a limit.
+    pub other_tenants: Option<TenantLimits>,
     /// The deepest JSON nesting.
     pub depth_max: usize,
     /// The most JSON values in one event.
@@ -48,6 +59,9 @@ impl Default for Limits {
             batch_bytes_max: 8 << 20,
             batch_events_max: 10_000,
             in_flight_bytes_max: 256 << 20,
+            ack_target_ms: 1_000,
+            tenants: BTreeMap::new(),
+            other_tenants: None,
             depth_max: 64,
             nodes_max: 50_000,
             connections_max: 10_000,

@@ -11,7 +11,7 @@ use super::{Grpc, Refused, api, deadline, reply};
 use crate::event::frame::Framing;
 use crate::event::protobuf;
 use crate::http::gate::{Caller, Entry, without_credentials};
-use crate::pipeline::{self, Answer, Ending, Shape};
+use crate::pipeline::{self, Answer, Ending, Paid, Shape};
 use crate::problem::{Code, Problem};
 
 /// The number of the field `route` in the messages that hold events.
@@ -47,7 +47,9 @@ impl Grpc {
         let Entry { sender, route, .. } = entry;
         without_credentials(&mut headers);
         let (shape, framing, strict) = (Shape::Protobuf, Framing::Protobuf, false);
-        let request = pipeline::Request { sender, route, shape, framing, strict, headers, body, permit };
+        let paid = Paid::Nothing;
+        let request =
+            pipeline::Request { sender, route, shape, framing, strict, headers, body, permit, paid };
         self.worker.run_until(request, deadline).await
     }
 }

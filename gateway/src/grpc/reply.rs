@@ -18,8 +18,6 @@ use super::api;
 use crate::pipeline::{Answer, Ending, Receipt, Share};
 use crate::problem::{self, Problem, Violation};
 
-/// How long a caller that was refused for our reasons should wait.
-const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Details travel as a header, of which clients take 8 KiB in all; in base64 this becomes a third more.
 const VIOLATIONS_BYTES_MAX: usize = 4 << 10;
 const DOMAIN: &str = "weir";
@@ -40,8 +38,8 @@ pub(super) fn status(problem: &Problem) -> Status {
     if let Some(first) = violations.next() {
         details.set_bad_request([first].into_iter().chain(violations).collect::<Vec<_>>());
     }
-    if code.retryable() {
-        details.set_retry_info(Some(RETRY_DELAY));
+    if let Some(seconds) = problem.retry_after_s() {
+        details.set_retry_info(Some(Duration::from_secs(seconds)));
     }
     Status::with_error_details(grpc(problem), problem.detail.as_ref(), details)
 }

@@ -41,13 +41,15 @@ impl Reader {
                 return Err(problem);
             }
         };
-        let announced =
-            headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+        let announced = announced_bytes(headers);
         if announced.is_some_and(|bytes| bytes > self.body_bytes_max) {
             discard(headers, body).await;
             return Err(self.too_large());
         }
-        let permit = self.budget.permit(announced.unwrap_or_default()).ok_or_else(overloaded)?;
+        let Some(permit) = self.budget.permit(announced.unwrap_or_default()) else {
+            discard(headers, body).await;
+            return Err(overloaded());
+        };
         let reading = self.collect(body, announced.unwrap_or_default(), permit);
         let (body, permit) = tokio::time::timeout(self.body_timeout, reading).await.unwrap_or_else(|_| {
             let detail = format!("send the whole body within {} ms", self.body_timeout.as_millis());
@@ -98,6 +100,11 @@ impl Reader {
             format!("a body may have at most {} bytes; send fewer events at once", self.body_bytes_max);
         Problem::new(Code::BodyTooLarge, detail)
     }
+}
+
+/// The bytes that a body announces to have (RFC 9110 §8.6).
+pub(super) fn announced_bytes(headers: &HeaderMap) -> Option<usize> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// Reads what is left of a body that was refused, and keeps nothing of it: a connection that is closed upon a

@@ -102,7 +102,7 @@ struct Output {
 
 impl Output {
     fn new(bytes_max: usize, budget: &Arc<Budget>) -> Result<Self, Problem> {
-        let permit = budget.permit(0).ok_or_else(overloaded)?;
+        let permit = budget.further_permit(0).ok_or_else(overloaded)?;
         Ok(Output { pieces: Vec::new(), filled: 0, bytes: 0, bytes_max, permit, decoder_bytes: 0 })
     }
 
@@ -130,7 +130,7 @@ impl Output {
 
     /// One buffer, with a permit as any body has one.
     fn finish(mut self, budget: &Arc<Budget>) -> Result<(Bytes, Permit), Problem> {
-        let permit = budget.permit(self.bytes).ok_or_else(overloaded)?;
+        let permit = budget.further_permit(self.bytes).ok_or_else(overloaded)?;
         if let Some(last) = self.pieces.last_mut() {
             last.truncate(self.filled);
         }

@@ -38,7 +38,7 @@ pub(super) fn answer(fates: &[Fate], batch: bool) -> Response<Body> {
         }
     }
     let statuses: Vec<_> = fates.iter().map(status).collect();
-    reply::json(reply::batch_status(&statuses), "application/json", out)
+    reply::json_or_later(reply::batch_status(&statuses), out)
 }
 
 fn status(fate: &Fate) -> u16 {

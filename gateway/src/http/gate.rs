@@ -11,6 +11,7 @@ use http::{Extensions, HeaderMap, HeaderName};
 use super::doors::Door;
 use crate::access::signature::{Signature, bad_signature};
 use crate::access::{Access, Action, Identity, Names, Presented, Resource, Role, authorize};
+use crate::admission::Quota;
 use crate::pipeline::Shared;
 use crate::problem::Problem;
 use crate::route::Route;
@@ -130,6 +131,13 @@ impl Gate {
             authorize(&sender, door.action(), &resource)?;
             Ok(Entry { sender, route: found.cloned(), signed: None })
         }))
+    }
+
+    /// What its sender's tenant may send, if that is limited. Where nobody is asked who they are it is the route's
+    /// tenant, once there is a route.
+    pub(super) fn quota(&self, entry: &Entry) -> Option<&Arc<Quota>> {
+        let owner = || entry.route.as_deref().map(|route| &route.tenant);
+        self.shared.throttle.of(entry.sender.tenant().or_else(owner)?)
     }
 
     /// The route of a path's last part, whoever asks.

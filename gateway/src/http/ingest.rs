@@ -1,6 +1,8 @@
 //! `POST /v1/events/{route}` and `POST /v1/events`: a request becomes the pipeline's request, and the
 //! pipeline's answer a response. What a content type means is decided here, what an event is not.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -8,21 +10,35 @@ use http::request::Parts;
 use http::{HeaderMap, Response};
 use hyper::body::Incoming;
 
-use super::body::{discard, overloaded};
+use super::body::{announced_bytes, discard, overloaded};
 use super::gate::{Caller, Entry, Gate, without_credentials};
 use super::preferences::preference;
 use super::{Edge, dry_run, lines, reply};
+use crate::admission::Quota;
 use crate::event::binary::is_binary;
 use crate::event::budget::Permit;
 use crate::event::frame::Framing;
 use crate::event::parse::is_json;
-use crate::pipeline::{Request, Shape};
+use crate::pipeline::{Paid, Request, Shape};
 use crate::problem::{Code, Problem};
 use crate::route::Browser;
 
 /// Answers one ingest request on the worker that accepted its connection. `route` is the path's last part.
 pub async fn ingest(edge: &Edge, route: Option<&str>, request: http::Request<Incoming>) -> Response<Body> {
-    accept(edge, route, request).await.unwrap_or_else(|problem| reply::problem(&problem))
+    let (parts, body) = request.into_parts();
+    let asked = match Asked::of(&edge.gate, route, &parts) {
+        Ok(asked) => asked,
+        Err(problem) => {
+            discard(&parts.headers, body).await;
+            return reply::problem(&problem);
+        }
+    };
+    let Some(quota) = edge.gate.quota(&asked.entry) else {
+        let answer = accept(edge, asked, None, parts, body).await;
+        return answer.unwrap_or_else(|problem| reply::problem(&problem));
+    };
+    let answer = accept(edge, asked, Some(quota), parts, body).await;
+    reply::with_quota(answer.unwrap_or_else(|problem| reply::problem(&problem)), quota)
 }
 
 /// What a request asks for, before its body is read.
@@ -43,37 +59,43 @@ impl Asked {
         Ok(Asked { entry, shape, framing, dry_run, strict })
     }
 
-    fn request(self, mut headers: HeaderMap, (body, permit): (Bytes, Permit)) -> Request {
+    fn request(self, mut headers: HeaderMap, (body, permit): (Bytes, Permit), paid: Paid) -> Request {
         without_credentials(&mut headers);
         let Asked { entry: Entry { sender, route, .. }, shape, framing, strict, .. } = self;
-        Request { sender, route, shape, framing, strict, headers, body, permit }
+        Request { sender, route, shape, framing, strict, headers, body, permit, paid }
     }
 }
 
 async fn accept(
     edge: &Edge,
-    route: Option<&str>,
-    request: http::Request<Incoming>,
+    asked: Asked,
+    quota: Option<&Arc<Quota>>,
+    parts: Parts,
+    body: Incoming,
 ) -> Result<Response<Body>, Problem> {
-    let (parts, body) = request.into_parts();
-    let asked = match Asked::of(&edge.gate, route, &parts) {
-        Ok(asked) => asked,
-        Err(problem) => {
-            discard(&parts.headers, body).await;
-            return Err(problem);
-        }
-    };
     let (framing, dry_run, strict) = (asked.framing, asked.dry_run, asked.strict);
     // A signature is over the whole body: nothing of it is an event before.
     let piecemeal = framing == Framing::Ndjson && !dry_run && !strict && !asked.entry.is_signed();
     if piecemeal && lines::are_wanted(&parts.headers) {
         let permit = edge.reader.budget.permit(0).ok_or_else(overloaded)?;
-        return Ok(lines::answer(edge, asked.request(parts.headers, (Bytes::new(), permit)), body));
+        let request = asked.request(parts.headers, (Bytes::new(), permit), Paid::All);
+        return Ok(lines::answer(edge, request, body, quota.cloned()));
     }
-    let judge = |body: &[u8]| edge.gate.verify(&asked.entry, &parts.headers, body);
+    // What is too large for anybody is the reader's to refuse.
+    let announced = announced_bytes(&parts.headers).filter(|bytes| *bytes <= edge.reader.body_bytes_max);
+    let pay = |bytes| quota.map_or(Ok(()), |quota| quota.bytes(bytes));
+    if let Err(problem) = announced.map_or(Ok(()), pay) {
+        discard(&parts.headers, body).await;
+        return Err(problem);
+    }
+    let judge = |body: &[u8]| {
+        edge.gate.verify(&asked.entry, &parts.headers, body)?;
+        if announced.is_none() { pay(body.len()) } else { Ok(()) }
+    };
     let read = edge.reader.read(&parts.headers, body, judge).await?;
     let minimal = preference(&parts.headers, "return") == Some("minimal");
-    let request = asked.request(parts.headers, read);
+    let paid = if quota.is_some() { Paid::Bytes } else { Paid::Nothing };
+    let request = asked.request(parts.headers, read, paid);
     if dry_run {
         let (fates, batch) = edge.worker.rehearse(request).await?;
         return Ok(dry_run::answer(&fates, batch));

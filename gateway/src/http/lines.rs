@@ -1,6 +1,9 @@
 //! NDJSON in, NDJSON out: a body of any length, answered line by line while it is still being sent
 //! (`Accept: application/x-ndjson`). What has come by the time the last lines are answered is the next piece, so order
 //! holds and no more is in the house than a piece.
+//!
+//! A stream of a tenant that sends too much waits until its next lines are due. Its client is still there and sends no
+//! faster than we read, so waiting costs it nothing; lines refused would only come again.
 
 use std::convert::Infallible;
 use std::rc::Rc;
@@ -22,9 +25,10 @@ use super::body::{discard, overloaded};
 use super::lasting::Lasting;
 use super::reply;
 use crate::access::Identity;
+use crate::admission::Quota;
 use crate::event::budget::Permit;
 use crate::event::frame::Framing;
-use crate::pipeline::{Request, Shape, Worker};
+use crate::pipeline::{Paid, Request, Shape, Worker};
 use crate::problem::{Code, Problem};
 use crate::route::Route;
 
@@ -45,10 +49,15 @@ pub(super) fn are_wanted(headers: &HeaderMap) -> bool {
 }
 
 /// Answers each line of a body with a line. `request` is what all its pieces have in common.
-pub(super) fn answer(edge: &Edge, request: Request, body: Incoming) -> Response<Body> {
+pub(super) fn answer(
+    edge: &Edge,
+    request: Request,
+    body: Incoming,
+    quota: Option<Arc<Quota>>,
+) -> Response<Body> {
     let (out, answered) = mpsc::channel(1);
-    let Request { sender, route, shape, headers, permit, .. } = request;
-    let template = Template { sender, route, shape, headers };
+    let Request { sender, route, shape, headers, permit, paid, .. } = request;
+    let template = Template { sender, route, shape, headers, paid, quota };
     let source = Source {
         body,
         held: BytesMut::new(),
@@ -74,6 +83,8 @@ struct Template {
     route: Option<Arc<Route>>,
     shape: Shape,
     headers: HeaderMap,
+    paid: Paid,
+    quota: Option<Arc<Quota>>,
 }
 
 /// Piece after piece, until the body ends or nobody listens any more.
@@ -81,6 +92,14 @@ async fn work(worker: Rc<Worker>, template: Template, mut source: Source, out: m
     loop {
         match source.piece().await {
             Ok(Some((body, permit))) => {
+                if let Some(quota) = &template.quota {
+                    let wait = quota.reserve(lines(&body), body.len());
+                    tokio::select! {
+                        () = tokio::time::sleep(wait) => {}
+                        _ = source.stopping.wait_for(|stop| *stop) => {}
+                        () = out.closed() => return,
+                    }
+                }
                 let text = settle(&worker, &template, body, permit).await;
                 if out.send(text.into()).await.is_err() {
                     return;
@@ -108,6 +127,7 @@ async fn settle(worker: &Rc<Worker>, template: &Template, body: Bytes, permit: P
         headers: template.headers.clone(),
         body,
         permit,
+        paid: template.paid,
     };
     match worker.run(request).await {
         Ok(answer) => reply::lines(&answer),

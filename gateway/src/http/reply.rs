@@ -4,16 +4,18 @@
 use axum::body::Body;
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 
 use super::decompress;
 use super::preferences::PREFERENCE_APPLIED;
+use crate::admission::Quota;
 use crate::event::text::write_json_string;
 use crate::pipeline::{Answer, Ending, Receipt, Share};
-use crate::problem::{Code, Problem};
+use crate::problem::{Code, Problem, some_seconds};
 
-/// How long a client that was refused for our reasons should wait, in seconds.
-const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");
+/// The fields of draft-ietf-httpapi-ratelimit-headers.
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 const BEARER: HeaderValue = HeaderValue::from_static("Bearer");
 const SIGNATURE: HeaderValue = HeaderValue::from_static("HMAC-SHA256");
@@ -35,9 +37,24 @@ pub fn answer(answer: &Answer) -> Response<Body> {
             out.extend_from_slice(b"]}");
         }
     }
-    let mut response = json(status(answer), "application/json", out);
-    if response.status().is_server_error() {
-        response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_S);
+    json_or_later(status(answer), out)
+}
+
+/// A body of JSON that, under a status of failure, says when to come again.
+pub(super) fn json_or_later(status: StatusCode, body: Vec<u8>) -> Response<Body> {
+    let mut response = json(status, "application/json", body);
+    if status.is_server_error() {
+        response.headers_mut().insert(RETRY_AFTER, some_seconds().into());
+    }
+    response
+}
+
+/// The same answer, with what its sender's tenant may send and what of it is left.
+pub(super) fn with_quota(mut response: Response<Body>, quota: &Quota) -> Response<Body> {
+    for (name, value) in [(RATE_LIMIT_POLICY, quota.policy()), (RATE_LIMIT, &quota.left())] {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            response.headers_mut().insert(name, value);
+        }
     }
     response
 }
@@ -87,8 +104,8 @@ pub fn problem(problem: &Problem) -> Response<Body> {
     write_problem(&mut out, problem);
     let status = StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = json(status, "application/problem+json", out);
-    if problem.code.retryable() {
-        response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_S);
+    if let Some(seconds) = problem.retry_after_s() {
+        response.headers_mut().insert(RETRY_AFTER, seconds.into());
     }
     // RFC 9110 §11.6.1 asks for a challenge with every 401; for signatures nobody has registered one.
     match problem.code {

@@ -9,7 +9,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use futures_util::future::join_all;
 
 use super::outcome::InFlight;
-use super::{Answer, Request, Shape, Worker};
+use super::{Answer, Paid, Request, Shape, Worker};
 use crate::event::frame::{Framing, frame};
 use crate::event::{RawEvent, protobuf};
 use crate::problem::{Code, Problem};
@@ -54,6 +54,10 @@ impl Worker {
             let detail = "its events do not all belong to one route; post it to /v1/events/{route}";
             return Err(self.refuse(Problem::new(Code::BatchRefused, detail), frames.events.len()));
         }
+        let events = frames.events.len();
+        self.charge(&request, None, events).map_err(|problem| self.refuse(problem, events))?;
+        // Where nobody was asked who they are, each route's tenant pays for its part.
+        let paid = if request.sender.tenant().is_some() { Paid::All } else { Paid::Nothing };
         let refused = refused.into_iter().map(|(index, problem)| (index, self.refuse(problem, 1)));
         let mut refused: Vec<_> = refused.collect();
         let accepting = parts.into_iter().map(|part| {
@@ -69,6 +73,7 @@ impl Worker {
                 headers,
                 body,
                 permit,
+                paid,
             };
             async move { (part.indices, self.accept(&part.route, own, deadline).await) }
         });

@@ -3,6 +3,7 @@
 
 mod accepted;
 mod answer;
+mod charge;
 mod chunk;
 mod enduring;
 mod lane;
@@ -27,8 +28,9 @@ use tokio::sync::Notify;
 
 use self::accepted::{Accepted, Draft, Drafts};
 pub use self::answer::{Answer, Ending, Share};
+pub use self::charge::Paid;
 use self::chunk::Bench;
-use self::enduring::Enduring;
+use self::enduring::{Enduring, Running};
 pub use self::lane::Lanes;
 use self::lane::{Rest, turned_away};
 pub use self::outcome::{Common, Dropped, Receipt};
@@ -36,6 +38,7 @@ use self::outcome::{InFlight, by_report};
 pub use self::rehearsal::{Fate, Rehearsal, Rehearsed, Scene};
 pub use self::shadows::Shadows;
 use crate::access::Identity;
+use crate::admission::{Acks, Throttle};
 use crate::event::budget::{EVENT_OVERHEAD_BYTES, Permit};
 use crate::event::frame::{Framing, frame};
 use crate::event::{Attributes, Headers, Limits, Parser, RawEvent};
@@ -71,6 +74,10 @@ pub struct Shared {
     pub lanes: Lanes,
     /// Where versions run that are not in force.
     pub shadows: Shadows,
+    /// What tenants may send.
+    pub throttle: Throttle,
+    /// How quick Kafka is.
+    pub acks: Arc<Acks>,
     /// Bounds on an event.
     pub limits: Limits,
     /// From the last record handed over to the answer.
@@ -136,6 +143,8 @@ pub struct Request {
     pub body: Bytes,
     /// The share of the byte budget taken for it.
     pub permit: Permit,
+    /// What of it its tenant's quota has paid for already.
+    pub paid: Paid,
 }
 
 /// The pipeline on one thread, with its own buffers and plugin instances.
@@ -228,7 +237,11 @@ impl Worker {
         {
             return Err(in_flight.refuse(problem));
         }
-        let delivery = Delivery::new(events.len(), request.body.clone(), Some(request.permit));
+        if let Err(problem) = self.charge(&request, Some(&route.tenant), events.len()) {
+            return Err(in_flight.refuse(problem));
+        }
+        let permit = request.permit.hand_over();
+        let delivery = Delivery::new(events.len(), request.body.clone(), Some(permit));
         let accepted = Accepted {
             route: Arc::clone(route),
             registry: self.shared.schemas.current(),
@@ -258,8 +271,14 @@ impl Worker {
         // Whether all reports came or the time is over, each event is answered by what is known of it.
         let answer_by = handed_over + self.shared.answer_timeout;
         let answer_by = deadline.map_or(answer_by, |deadline| deadline.min(answer_by));
-        drop(tokio::time::timeout_at(answer_by.into(), delivery.settled()).await);
-        in_flight.metrics().took(Stage::Kafka, handed_over.elapsed());
+        let settled = tokio::time::timeout_at(answer_by.into(), delivery.settled()).await.is_ok();
+        let waited = handed_over.elapsed();
+        in_flight.metrics().took(Stage::Kafka, waited);
+        // A caller who waits no longer says nothing about Kafka.
+        let tells = settled || waited >= self.shared.answer_timeout;
+        if tells && drafts.list.iter().any(|draft| matches!(draft, Draft::Sent(..))) {
+            self.shared.acks.answered(waited);
+        }
         let endings: Vec<_> = settle(drafts.list, explained, &delivery);
         in_flight.settle(&endings);
         Ok(Answer::of_route(Share { route: Arc::clone(route), common: drafts.common }, batch, endings))
@@ -294,24 +313,6 @@ impl Worker {
         match lanes.of(route, overruns, *limits, plugins) {
             Some(lane) => lane.finish(rest).await,
             None => Ok(turned_away(rest.drafts, rest.events)),
-        }
-    }
-}
-
-/// A request that is not answered yet.
-struct Running(Rc<Worker>);
-
-impl Running {
-    fn begin(worker: &Rc<Worker>) -> Self {
-        worker.running.fetch_add(1, Ordering::Relaxed);
-        Running(Rc::clone(worker))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if self.0.running.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.0.idle.notify_waiters();
         }
     }
 }

@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
+use crate::admission::adaptive::adapt;
 use crate::config::Config;
 use crate::event::budget::Budget;
 use crate::grpc::{self, Grpc, Ready};
@@ -113,6 +114,7 @@ async fn serve(
     let read_model = lookups::start(config, read_model)?;
     let (recent, warm) = read_model.unzip();
     let budget = Budget::new(config.limits.in_flight_bytes_max);
+    let adapting = tokio::task::spawn_local(adapt(Arc::clone(&shared.acks), Arc::clone(&budget)));
     let limits = http_limits(config);
     let (stop, stopped) = watch::channel(false);
     let listener = bind(config.listen).await?;
@@ -174,6 +176,7 @@ async fn serve(
         tracing::warn!("the read model did not stop in time; nothing is lost with it");
     }
     admin.abort();
+    adapting.abort();
     tracing::info!("stopped");
     ended.map(|_signal| ())
 }
@@ -284,8 +287,13 @@ fn admin_router(
                     );
                 }
             }
+            metrics.shed(&budget.shed());
+            for (tenant, unit, count) in shared.throttle.refused() {
+                metrics.throttled(tenant, unit, count);
+            }
             metrics.connections.set(i64::try_from(workers.connections()).unwrap_or(i64::MAX));
             metrics.in_flight_bytes.set(i64::try_from(budget.used_bytes()).unwrap_or(i64::MAX));
+            metrics.waiting_bytes_allowed.set(i64::try_from(budget.allowed_bytes()).unwrap_or(i64::MAX));
         }
     });
     let plugins = http::plugins::router(gate, Arc::clone(shared), plugin_bytes_max);

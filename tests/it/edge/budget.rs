@@ -13,14 +13,14 @@ use weir_tests::world::{Weir, WeirOptions, inputs, until};
 const BUDGET_BYTES: u64 = 64 << 20;
 
 /// librdkafka's mock cluster in a process of its own, which can be frozen; it ends with its stdin.
-struct Sink {
+pub(crate) struct Sink {
     process: Child,
     _stdin: ChildStdin,
-    bootstrap: String,
+    pub(crate) bootstrap: String,
 }
 
 impl Sink {
-    fn start() -> Sink {
+    pub(crate) fn start() -> Sink {
         let mut command = Command::new(inputs::target().join("release/sink"));
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let stdin = process.stdin.take().unwrap();
@@ -29,7 +29,7 @@ impl Sink {
         Sink { process, _stdin: stdin, bootstrap: bootstrap.trim().to_owned() }
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.process), signal).unwrap();
     }
 }

@@ -22,7 +22,16 @@ pub struct Connection {
 
 enum Answer {
     Head(Vec<u8>),
-    Body { status: u16, left: usize },
+    Body { told: Told, left: usize },
+}
+
+/// What an answer's head says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Its status.
+    pub status: u16,
+    /// Whether it says when to come again.
+    pub retry_after: bool,
 }
 
 impl Connection {
@@ -38,8 +47,8 @@ impl Connection {
         self.write()
     }
 
-    /// Goes on after a readiness event: the status, once the whole answer has been read.
-    pub fn drive(&mut self, scratch: &mut [u8]) -> io::Result<Option<u16>> {
+    /// Goes on after a readiness event: what the head said, once the whole answer has been read.
+    pub fn drive(&mut self, scratch: &mut [u8]) -> io::Result<Option<Told>> {
         self.write()?;
         loop {
             match self.stream.read(scratch) {
@@ -47,8 +56,8 @@ impl Connection {
                     return Err(io::Error::new(ErrorKind::UnexpectedEof, "the gateway closed a connection"));
                 }
                 Ok(n) => {
-                    if let Some(status) = self.answer.take(&scratch[..n])? {
-                        return Ok(Some(status));
+                    if let Some(told) = self.answer.take(&scratch[..n])? {
+                        return Ok(Some(told));
                     }
                 }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(None),
@@ -75,39 +84,42 @@ impl Connection {
 }
 
 impl Answer {
-    /// Takes what was read; the status when that was the answer's end. Resets itself for the next one.
-    fn take(&mut self, mut read: &[u8]) -> io::Result<Option<u16>> {
+    /// Takes what was read; what the head said when that was the answer's end. Resets itself for the next one.
+    fn take(&mut self, mut read: &[u8]) -> io::Result<Option<Told>> {
         if let Answer::Head(head) = self {
             head.extend_from_slice(read);
             let Some(end) = head.windows(4).position(|window| window == b"\r\n\r\n") else {
                 return if head.len() > HEAD_BYTES_MAX { Err(broken("an endless head")) } else { Ok(None) };
             };
-            let (status, length) =
+            let (told, length) =
                 parse_head(&head[..end]).ok_or_else(|| broken("a head without status or length"))?;
             let of_body = head.len() - (end + 4);
             read = &read[read.len() - of_body..];
-            *self = Answer::Body { status, left: length };
+            *self = Answer::Body { told, left: length };
         }
-        let Answer::Body { status, left } = self else { return Ok(None) };
+        let Answer::Body { told, left } = self else { return Ok(None) };
         *left = left.checked_sub(read.len()).ok_or_else(|| broken("more bytes than its content-length"))?;
         if *left > 0 {
             return Ok(None);
         }
-        let status = *status;
+        let told = *told;
         *self = Answer::Head(Vec::new());
-        Ok(Some(status))
+        Ok(Some(told))
     }
 }
 
-fn parse_head(head: &[u8]) -> Option<(u16, usize)> {
+fn parse_head(head: &[u8]) -> Option<(Told, usize)> {
     let head = std::str::from_utf8(head).ok()?;
     let mut lines = head.split("\r\n");
     let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
-    let length = lines
-        .filter_map(|line| line.split_once(':'))
-        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))?
-        .1;
-    Some((status, length.trim().parse().ok()?))
+    let (mut length, mut retry_after) = (None, false);
+    for (name, value) in lines.filter_map(|line| line.split_once(':')) {
+        if name.eq_ignore_ascii_case("content-length") {
+            length = value.trim().parse().ok();
+        }
+        retry_after |= name.eq_ignore_ascii_case("retry-after");
+    }
+    Some((Told { status, retry_after }, length?))
 }
 
 fn broken(what: &str) -> io::Error {
@@ -120,12 +132,13 @@ mod tests {
 
     #[test]
     fn an_answer_in_any_pieces_ends_at_its_length() {
-        let bytes = b"HTTP/1.1 207 Multi-Status\r\ndate: x\r\nContent-Length: 5\r\n\r\nhello";
+        let bytes = b"HTTP/1.1 503 Busy\r\nRetry-After: 1\r\nContent-Length: 5\r\n\r\nhello";
+        let told = Some(Told { status: 503, retry_after: true });
         for cut in 0..bytes.len() {
             let mut answer = Answer::Head(Vec::new());
             assert_eq!(answer.take(&bytes[..cut]).expect("well-formed"), None, "cut at {cut}");
-            assert_eq!(answer.take(&bytes[cut..]).expect("well-formed"), Some(207), "cut at {cut}");
-            assert_eq!(answer.take(bytes).expect("well-formed"), Some(207), "reusable after a cut at {cut}");
+            assert_eq!(answer.take(&bytes[cut..]).expect("well-formed"), told, "cut at {cut}");
+            assert_eq!(answer.take(bytes).expect("well-formed"), told, "reusable after a cut at {cut}");
         }
     }
 

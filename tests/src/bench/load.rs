@@ -11,7 +11,7 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use super::Result;
-use super::conn::Connection;
+use super::conn::{Connection, Told};
 use super::payload::{Request, Shape};
 use super::timer::Timer;
 
@@ -57,6 +57,10 @@ pub struct Tally {
     pub backlog_requests: u64,
     /// Microseconds from due to answered, of requests due within the window.
     pub latency_us: Histogram<u64>,
+    /// The same, of those that were answered 200 or 201.
+    pub accepted_us: Histogram<u64>,
+    /// Refusals (429, 503, 504) that did not say when to come again, warm-up included.
+    pub untold_refusals: u64,
     /// Answers by status, warm-up included.
     pub statuses: BTreeMap<u16, u64>,
     /// The first event of every request that was answered 200 or 201, warm-up included.
@@ -200,11 +204,11 @@ impl Generator {
             let Token(index) = event.token();
             // The timer's event needs nothing: its purpose was to end the poll.
             let Some(connection) = self.connections.get_mut(index) else { continue };
-            if let Some(status) = connection.drive(&mut self.scratch)? {
+            if let Some(told) = connection.drive(&mut self.scratch)? {
                 let due = self.due[index].take().ok_or("an answer nobody asked for")?;
                 let first = connection.request.first_event();
                 self.idle.push_back(index);
-                self.tally.answered(status, due, now, self.window.as_ref(), first, self.events_per_request);
+                self.tally.answered(told, due, now, self.window.as_ref(), first, self.events_per_request);
             }
         }
         Ok(())
@@ -219,6 +223,8 @@ impl Tally {
             acked_events: 0,
             backlog_requests: 0,
             latency_us: Histogram::new_with_bounds(1, 120_000_000, 3)?,
+            accepted_us: Histogram::new_with_bounds(1, 120_000_000, 3)?,
+            untold_refusals: 0,
             statuses: BTreeMap::new(),
             acked_first: Vec::new(),
             next_event: first_event,
@@ -227,7 +233,7 @@ impl Tally {
 
     fn answered(
         &mut self,
-        status: u16,
+        Told { status, retry_after }: Told,
         due: Instant,
         now: Instant,
         window: Option<&Range<Instant>>,
@@ -239,10 +245,14 @@ impl Tally {
         if acked {
             self.acked_first.push(first);
         }
+        self.untold_refusals += u64::from(matches!(status, 429 | 503 | 504) && !retry_after);
         let Some(window) = window else { return };
         if window.contains(&due) {
             let us = u64::try_from((now - due).as_micros()).unwrap_or(u64::MAX);
             self.latency_us.saturating_record(us);
+            if acked {
+                self.accepted_us.saturating_record(us);
+            }
         }
         if acked && window.contains(&now) {
             self.acked_events += n;

@@ -6,6 +6,7 @@ pub mod conn;
 pub mod count;
 pub mod cpu;
 pub mod load;
+pub mod overload;
 pub mod payload;
 pub mod pin;
 pub mod process;

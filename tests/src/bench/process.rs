@@ -95,12 +95,16 @@ impl Workbench {
 
     /// Starts `weir serve` over `bootstrap` and waits until it is ready.
     pub async fn ours(&self, bootstrap: &str) -> Result<Gateway> {
+        Gateway::ours(self.config(bootstrap)).await
+    }
+
+    /// The config of ours over `bootstrap`.
+    pub fn config(&self, bootstrap: &str) -> String {
         let plugin = inputs::plugin("entity_key");
-        let config = include_str!("weir.yaml")
+        include_str!("weir.yaml")
             .replace("{bootstrap}", bootstrap)
             .replace("{schemas}", &self.root.join("schemas").display().to_string())
-            .replace("{plugin}", &plugin.display().to_string());
-        Gateway::ours(config).await
+            .replace("{plugin}", &plugin.display().to_string())
     }
 
     async fn start(&self, name: &str, address: SocketAddr, args: &[&str]) -> Result<Gateway> {
@@ -133,8 +137,17 @@ impl Sink {
     /// Starts it with these topics and theirs for dead letters; it ends when this handle, and with it its stdin, is
     /// gone.
     pub fn start(workbench: &Workbench, topics: &[&str]) -> Result<Sink> {
+        Sink::slow(workbench, topics, Duration::ZERO)
+    }
+
+    /// The same, each of whose answers takes so long; with one partition then, so that all wait in one line.
+    pub fn slow(workbench: &Workbench, topics: &[&str], delay: Duration) -> Result<Sink> {
         let log = File::create(workbench.output.join("sink.log"))?;
         let mut command = Command::new(ours("sink"));
+        if !delay.is_zero() {
+            command.args(["--partitions", "1"]);
+        }
+        command.args(["--delay-ms", &delay.as_millis().to_string()]);
         for topic in topics {
             command.args(["--topic", topic]);
         }

@@ -2,6 +2,7 @@
 //! A sink for throughput and CPU; it keeps only the last few MiB per partition, so events are counted on real Kafka.
 
 use std::io::{Read, Write};
+use std::time::Duration;
 
 use clap::Parser;
 use rdkafka::mocking::MockCluster;
@@ -15,6 +16,9 @@ struct Flags {
     /// Its number of partitions.
     #[arg(long, default_value_t = 6)]
     partitions: i32,
+    /// What each answer takes, in milliseconds; those of one connection do not wait for each other.
+    #[arg(long, default_value_t = 0)]
+    delay_ms: u64,
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -24,6 +28,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         cluster.create_topic(topic, flags.partitions, 1)?;
         cluster.create_topic(&format!("{topic}.dead-letter"), flags.partitions, 1)?;
     }
+    cluster.broker_round_trip_time(1, Duration::from_millis(flags.delay_ms))?;
     println!("{}", cluster.bootstrap_servers());
     std::io::stdout().flush()?;
     std::io::stdin().read_to_end(&mut Vec::new())?;

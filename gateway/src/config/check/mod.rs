@@ -69,6 +69,7 @@ fn limits(config: &Config, findings: &mut Vec<Finding>) {
         ("connections_max", limits.connections_max),
     ];
     let times = [
+        ("ack_target_ms", limits.ack_target_ms),
         ("header_timeout_ms", limits.header_timeout_ms),
         ("body_timeout_ms", limits.body_timeout_ms),
         ("idle_timeout_ms", limits.idle_timeout_ms),
@@ -93,6 +94,7 @@ fn limits(config: &Config, findings: &mut Vec<Finding>) {
                 .help(format!("it takes twice its bytes and 512 for each event: at least {cost}")),
         );
     }
+    tenants(config, findings);
     if limits.depth_max > DEPTH_MAX {
         findings.push(Finding::error("limits/depth_max", format!("`depth_max` is above {DEPTH_MAX}")));
     }
@@ -110,6 +112,26 @@ fn limits(config: &Config, findings: &mut Vec<Finding>) {
             "limits/answer_timeout_ms",
             "a request may wait for its answer longer than `shutdown_timeout_ms`",
         ));
+    }
+}
+
+fn tenants(config: &Config, findings: &mut Vec<Finding>) {
+    let limits = &config.limits;
+    let named = limits.tenants.iter().map(|(name, own)| (format!("limits/tenants/{name}"), own));
+    let others = limits.other_tenants.iter().map(|others| ("limits/other_tenants".to_owned(), others));
+    for (path, limits) in named.chain(others) {
+        let rates = [("events_per_s", limits.events_per_s), ("bytes_per_s", limits.bytes_per_s)];
+        let none = rates.into_iter().chain([("burst_s", Some(limits.burst_s))]);
+        for (name, _) in none.filter(|(_, value)| *value == Some(0)) {
+            let message = format!("`{name}` is 0: nothing could get through");
+            findings.push(Finding::error(format!("{path}/{name}"), message));
+        }
+    }
+    for name in limits.tenants.keys() {
+        if !config.routes.iter().any(|route| route.tenant.name() == name) {
+            let message = format!("the tenant `{name}` has no route: nothing of it gets in");
+            findings.push(Finding::warning(format!("limits/tenants/{name}"), message));
+        }
     }
 }
 

@@ -75,7 +75,7 @@ fn operation(door: Door) -> Value {
                 query(
                     "limit",
                     "How many events at most.",
-                    json!({"type": "integer", "minimum": 1, "default": 20}),
+                    json!({"type": "integer", "minimum": 1, "maximum": u32::MAX, "default": 20}),
                 ),
                 query("type", "Only events of this type.", text()),
                 query(
