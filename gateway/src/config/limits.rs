@@ -59,7 +59,7 @@ impl Default for Limits {
             batch_bytes_max: 8 << 20,
             batch_events_max: 10_000,
             in_flight_bytes_max: 256 << 20,
-            ack_target_ms: 1_000,
+            ack_target_ms: 2_500,
             tenants: BTreeMap::new(),
             other_tenants: None,
             depth_max: 64,
