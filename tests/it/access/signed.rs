@@ -167,3 +167,32 @@ async fn a_secret_that_is_not_there_ends_the_start_by_name() {
     let log = weir.process().log();
     assert!(log.contains("route github: the environment variable GITHUB_SECRET is not set"), "{log}");
 }
+
+#[tokio::test]
+async fn all_of_githubs_payloads_are_taken_as_github_signs_and_sends_them() {
+    let stage = stage("").await;
+    let examples = weir_tests::github::examples().unwrap();
+    assert!(examples.len() > 300, "{}", examples.len());
+    for (number, example) in examples.iter().enumerate() {
+        let signature = format!("sha256={}", sign("canary-github", &example.payload));
+        let delivery = format!("72d3162e-cc78-11e3-81ab-{number:012}");
+        // As in GitHub's documentation of webhooks, "Delivery headers".
+        let headers = [
+            ("accept", "*/*"),
+            ("user-agent", "GitHub-Hookshot/044aadd"),
+            ("x-github-delivery", delivery.as_str()),
+            ("x-github-event", example.event.as_str()),
+            ("x-github-hook-id", "292430182"),
+            ("x-github-hook-installation-target-id", "79929171"),
+            ("x-github-hook-installation-target-type", "repository"),
+            ("x-hub-signature-256", signature.as_str()),
+        ];
+        let taken = send(&stage, "github", &headers, &example.payload).await;
+        assert_eq!(
+            (taken.status, &taken.json()["offset"]),
+            (201, &number.into()),
+            "{}: {taken:?}",
+            example.event
+        );
+    }
+}
