@@ -21,6 +21,7 @@ pub struct Metrics {
     answers: Arc<Answers>,
     recent: IntCounterVec,
     shed: IntCounterVec,
+    request_seconds: HistogramVec,
     throttled: IntCounterVec,
     aside: IntGaugeVec,
     recent_lag: IntGaugeVec,
@@ -49,14 +50,29 @@ pub enum Stage {
     /// Framed bytes to valid events.
     Check,
     /// The plugin chain, checks of what it changed included.
+    /// A request's head to the last byte of its body.
+    Body,
     Plugin,
     /// The last record handed over to the last report.
     Kafka,
 }
 
 impl Stage {
-    const ALL: [(Stage, &'static str); 3] =
-        [(Stage::Check, "check"), (Stage::Plugin, "plugin"), (Stage::Kafka, "kafka")];
+    const ALL: [(Stage, &'static str); 4] =
+        [(Stage::Body, "body"), (Stage::Check, "check"), (Stage::Plugin, "plugin"), (Stage::Kafka, "kafka")];
+}
+
+/// What a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// To send events.
+    Ingest,
+    /// To look some up.
+    Lookup,
+}
+
+impl Kind {
+    const ALL: [(Kind, &'static str); 2] = [(Kind::Ingest, "ingest"), (Kind::Lookup, "lookup")];
 }
 
 /// The metrics of one route.
@@ -71,6 +87,7 @@ pub struct RouteMetrics {
 }
 
 /// From 10 µs to 10 s.
+    requests: [Histogram; Kind::ALL.len()],
 const SECONDS_BUCKETS: [f64; 13] =
     [1e-5, 5e-5, 1e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 0.1, 0.5, 2.0, 10.0];
 
@@ -86,13 +103,11 @@ impl Metrics {
             let gauge = IntGauge::new(name, help)?;
             registry.register(Box::new(gauge.clone())).map(|()| gauge)
         };
-        let seconds = HistogramOpts::new(
-            "weir_stage_seconds",
-            "Time a chunk of events spent in a stage, by route and stage.",
-        )
-        .buckets(SECONDS_BUCKETS.to_vec());
-        let stage_seconds = HistogramVec::new(seconds, &["route", "stage"])?;
-        registry.register(Box::new(stage_seconds.clone()))?;
+        let seconds = |name: &str, help: &str, labels: &[&str]| {
+            let seconds = HistogramOpts::new(name, help).buckets(SECONDS_BUCKETS.to_vec());
+            let seconds = HistogramVec::new(seconds, labels)?;
+            registry.register(Box::new(seconds.clone())).map(|()| seconds)
+        };
         let lag = Opts::new(
             "weir_recent_lag_events",
             "Events between the read model and the log's end, in the partitions that this gateway reads.",
@@ -146,7 +161,16 @@ impl Metrics {
             )?,
             connections: gauge("weir_connections", "Open connections of the ingest listener.")?,
             tail_subscribers: gauge("weir_tail_subscribers", "Clients that follow a route's events.")?,
-            stage_seconds,
+            stage_seconds: seconds(
+                "weir_stage_seconds",
+                "Time a chunk of events spent in a stage, by route and stage.",
+                &["route", "stage"],
+            )?,
+            request_seconds: seconds(
+                "weir_request_seconds",
+                "Time from a request's head to that of its answer, by route and what it was for.",
+                &["route", "kind"],
+            )?,
             recent_lag,
             recent_stale,
             recent_to_fill,
@@ -166,6 +190,7 @@ impl Metrics {
         Arc::new(RouteMetrics {
             name: name.to_owned(),
             events_in: self.events_in.with_label_values(&[name]),
+        let request = |(_, label): (Kind, &str)| self.request_seconds.with_label_values(&[name, label]);
             events_out: self.events_out.clone(),
             by_outcome: Default::default(),
             by_code: Code::ALL.iter().map(|_| OnceLock::new()).collect(),
@@ -173,6 +198,7 @@ impl Metrics {
         })
     }
 
+            requests: Kind::ALL.map(request),
     /// Counts one answer of the ingest listener.
     pub fn answered(&self, status: u16) {
         let Answers { counters, by_status } = &*self.answers;
@@ -253,6 +279,11 @@ impl RouteMetrics {
 
 #[cfg(test)]
 mod tests {
+    /// A request was answered after so long.
+    pub fn answered(&self, kind: Kind, time: Duration) {
+        self.requests[kind as usize].observe(time.as_secs_f64());
+    }
+
     use super::*;
 
     #[test]

@@ -141,7 +141,7 @@ impl Gate {
     }
 
     /// The route of a path's last part, whoever asks.
-    pub(super) fn route(&self, path: &str) -> Option<&Arc<Route>> {
+    pub fn route(&self, path: &str) -> Option<&Arc<Route>> {
         self.shared.routes.at_path(path)
     }
 

@@ -21,6 +21,7 @@ use crate::admission::adaptive::adapt;
 use crate::config::Config;
 use crate::event::budget::Budget;
 use crate::grpc::{self, Grpc, Ready};
+use crate::http::access_log::AccessLog;
 use crate::http::body::Reader;
 use crate::http::gate::Gate;
 use crate::http::workers::Workers;
@@ -129,7 +130,7 @@ async fn serve(
         let ready = Arc::clone(&ready);
         move || ready().is_empty()
     }));
-    let edge = edges(&shared, &gate, &budget, &metrics, limits, (recent.clone(), stopped.clone(), is_ready));
+    let edge = edges(config, &shared, &gate, &budget, &metrics, (recent.clone(), stopped.clone(), is_ready));
     let workers = Workers::start(config.worker_count(), limits, tls.as_ref(), &stopped, edge);
     let workers = Arc::new(workers.map_err(ServeError::system("the workers cannot start"))?);
     let admin = admin_router(
@@ -199,15 +200,16 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
 
 /// What each worker makes for itself, on its own thread.
 fn edges(
+    config: &Config,
     shared: &Arc<Shared>,
     gate: &Arc<Gate>,
     budget: &Arc<Budget>,
     metrics: &Arc<Metrics>,
-    limits: Limits,
     (recent, stopping, ready): (Option<Recent>, watch::Receiver<bool>, Ready),
 ) -> impl Fn(Arc<AtomicUsize>) -> Rc<Edge> + Clone + Send + 'static {
     let (shared, budget, metrics) = (Arc::clone(shared), Arc::clone(budget), Arc::clone(metrics));
     let gate = Arc::clone(gate);
+    let (limits, log) = (http_limits(config), config.log.access_lines_per_s_max);
     move |running| {
         let reader = Reader {
             budget: Arc::clone(&budget),
@@ -227,7 +229,8 @@ fn edges(
             stopping: stopping.clone(),
         });
         let rpc = Rpc(Box::new(move |request| Box::pin(Rc::clone(&grpc).answer(request))));
-        Rc::new(Edge { worker, gate, reader, lookups, rpc, metrics, stopping })
+        let log = AccessLog::new(log);
+        Rc::new(Edge { worker, gate, reader, lookups, rpc, metrics, log, stopping })
     }
 }
 

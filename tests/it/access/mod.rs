@@ -1,6 +1,7 @@
 //! Who may do what, over the gateway's own listeners, on the mock cluster of `weir dev`.
 
 mod keys;
+mod lines;
 mod matrix;
 mod signed;
 mod starting;
@@ -39,7 +40,7 @@ impl Answer {
 }
 
 const ROUTES: &str = r#"
-log: {format: json, level: debug}
+log: {format: json, level: debug, access_lines_per_s_max: 10000}
 routes:
   - name: orders
     tenant: shop
@@ -90,6 +91,13 @@ impl Stage {
     }
 
     /// Whether no log line holds any of these.
+    /// The lines of the log that are of this target.
+    fn logged(&self, target: &str) -> Vec<Value> {
+        let log = self.weir.process().log();
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.filter(|line| line["target"] == target).collect()
+    }
+
     fn never_logged(&self, secrets: &[&str]) {
         let log = self.weir.process().log();
         for secret in secrets {
