@@ -1,6 +1,8 @@
 //! Every metric of the gateway, by name. Handles are resolved when the config is loaded; labels come from
 //! the config and from fixed tables, never from an event.
 
+mod visible;
+
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -9,6 +11,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+pub use self::visible::Visible;
 use crate::problem::{Code, Outcome};
 
 /// All metrics of one process.
@@ -18,10 +21,10 @@ pub struct Metrics {
     events_in: IntCounterVec,
     events_out: IntCounterVec,
     stage_seconds: HistogramVec,
+    request_seconds: HistogramVec,
     answers: Arc<Answers>,
     recent: IntCounterVec,
     shed: IntCounterVec,
-    request_seconds: HistogramVec,
     throttled: IntCounterVec,
     aside: IntGaugeVec,
     recent_lag: IntGaugeVec,
@@ -47,11 +50,11 @@ struct Answers {
 /// The parts of the path whose time is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
+    /// A request's head to the last byte of its body.
+    Body,
     /// Framed bytes to valid events.
     Check,
     /// The plugin chain, checks of what it changed included.
-    /// A request's head to the last byte of its body.
-    Body,
     Plugin,
     /// The last record handed over to the last report.
     Kafka,
@@ -84,10 +87,10 @@ pub struct RouteMetrics {
     by_outcome: [OnceLock<IntCounter>; Outcome::ALL.len()],
     by_code: Box<[OnceLock<IntCounter>]>,
     stages: [Histogram; Stage::ALL.len()],
+    requests: [Histogram; Kind::ALL.len()],
 }
 
 /// From 10 µs to 10 s.
-    requests: [Histogram; Kind::ALL.len()],
 const SECONDS_BUCKETS: [f64; 13] =
     [1e-5, 5e-5, 1e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 0.1, 0.5, 2.0, 10.0];
 
@@ -187,18 +190,18 @@ impl Metrics {
     /// The handles of one route; `name` must come from the config.
     pub fn route(&self, name: &str) -> Arc<RouteMetrics> {
         let stage = |(_, label): (Stage, &str)| self.stage_seconds.with_label_values(&[name, label]);
+        let request = |(_, label): (Kind, &str)| self.request_seconds.with_label_values(&[name, label]);
         Arc::new(RouteMetrics {
             name: name.to_owned(),
             events_in: self.events_in.with_label_values(&[name]),
-        let request = |(_, label): (Kind, &str)| self.request_seconds.with_label_values(&[name, label]);
             events_out: self.events_out.clone(),
             by_outcome: Default::default(),
             by_code: Code::ALL.iter().map(|_| OnceLock::new()).collect(),
             stages: Stage::ALL.map(stage),
+            requests: Kind::ALL.map(request),
         })
     }
 
-            requests: Kind::ALL.map(request),
     /// Counts one answer of the ingest listener.
     pub fn answered(&self, status: u16) {
         let Answers { counters, by_status } = &*self.answers;
@@ -234,10 +237,14 @@ impl Metrics {
         self.aside.with_label_values(&[route]).set(aside.into());
     }
 
-    /// The text format that scrapers read.
-    pub fn render(&self) -> Vec<u8> {
-        let mut text = Vec::new();
-        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+    /// The text format that scrapers read: of all, or of what is visible to one.
+    pub fn render(&self, visible: Option<&Visible<'_>>) -> Vec<u8> {
+        let (all, mut text) = (self.registry.gather(), Vec::new());
+        let shown = match visible {
+            Some(visible) => visible.of(all),
+            None => all,
+        };
+        if let Err(error) = TextEncoder::new().encode(&shown, &mut text) {
             tracing::error!(%error, "metrics cannot be rendered");
         }
         text
@@ -272,6 +279,11 @@ impl RouteMetrics {
         self.stages[stage as usize].observe(time.as_secs_f64());
     }
 
+    /// A request was answered after so long.
+    pub fn answered(&self, kind: Kind, time: Duration) {
+        self.requests[kind as usize].observe(time.as_secs_f64());
+    }
+
     fn counter<'a>(&'a self, slot: &'a OnceLock<IntCounter>, outcome: Outcome, code: &str) -> &'a IntCounter {
         slot.get_or_init(|| self.events_out.with_label_values(&[&self.name, outcome.name(), code]))
     }
@@ -279,11 +291,6 @@ impl RouteMetrics {
 
 #[cfg(test)]
 mod tests {
-    /// A request was answered after so long.
-    pub fn answered(&self, kind: Kind, time: Duration) {
-        self.requests[kind as usize].observe(time.as_secs_f64());
-    }
-
     use super::*;
 
     #[test]
@@ -293,7 +300,7 @@ mod tests {
         route.events_in(3);
         route.ended(Outcome::Stored, 2);
         route.ended_with(Code::SchemaViolation);
-        let text = String::from_utf8(metrics.render()).expect("text");
+        let text = String::from_utf8(metrics.render(None)).expect("text");
         for line in [
             r#"weir_events_in_total{route="orders"} 3"#,
             r#"weir_events_out_total{code="",outcome="stored",route="orders"} 2"#,

@@ -143,7 +143,7 @@ impl<S: Clone + Send + Sync + 'static> Doors<S> {
 async fn guard(
     State((gate, door)): State<(Arc<Gate>, Door)>,
     parameters: Result<RawPathParams, RawPathParamsRejection>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let parameters = parameters.ok();
@@ -153,7 +153,13 @@ async fn guard(
     let route = route.and_then(|path| gate.route(path)).cloned();
     let order = Order::of(door, &request);
     let (who, mut response) = match admitted {
-        Ok(identity) => (Some(identity), next.run(request).await),
+        Ok(identity) => {
+            if door.action() == Action::Scrape {
+                // What is shown depends on who looks.
+                request.extensions_mut().insert(Arc::clone(&identity));
+            }
+            (Some(identity), next.run(request).await)
+        }
         Err(problem) => (None, reply::problem(&problem)),
     };
     if let Some(order) = order {

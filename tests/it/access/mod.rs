@@ -3,6 +3,7 @@
 mod keys;
 mod lines;
 mod matrix;
+mod metrics;
 mod signed;
 mod starting;
 mod tokens;
@@ -90,7 +91,6 @@ impl Stage {
         self.ask(Method::GET, url, key, "").await
     }
 
-    /// Whether no log line holds any of these.
     /// The lines of the log that are of this target.
     fn logged(&self, target: &str) -> Vec<Value> {
         let log = self.weir.process().log();
@@ -98,6 +98,7 @@ impl Stage {
         lines.filter(|line| line["target"] == target).collect()
     }
 
+    /// Whether no log line holds any of these.
     fn never_logged(&self, secrets: &[&str]) {
         let log = self.weir.process().log();
         for secret in secrets {
