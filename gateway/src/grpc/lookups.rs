@@ -13,6 +13,7 @@ use super::api::get_event_request::By;
 use super::{Grpc, Refused, api, deadline, reply};
 use crate::http::doors::Door;
 use crate::http::gate::Caller;
+use crate::http::summary::Summary;
 use crate::problem::{Code, Problem};
 use crate::recent::{AsOf, ById, ByKey, Found, Level, MinPosition, Page, Recent};
 
@@ -23,10 +24,14 @@ const MESSAGE_BYTES_MAX: usize = 64 << 10;
 const TEXT_BYTES_MAX: usize = 512;
 
 impl Grpc {
-    pub(super) async fn get_event(&self, request: Request<Incoming>) -> Result<Response<Body>, Refused> {
+    pub(super) async fn get_event(
+        &self,
+        request: Request<Incoming>,
+        summary: &mut Summary,
+    ) -> Result<Response<Body>, Refused> {
         let deadline = deadline::of(request.headers())?;
         let (head, asked) = self.asked::<api::GetEventRequest>(request, deadline).await?;
-        self.gate.admit(Door::GetEventById, Some(&asked.route), Caller::of(&head))?;
+        self.admit(Door::GetEventById, &asked.route, &head, summary)?;
         let (recent, level, min_position) =
             (self.recent()?, level(asked.level), min_position(asked.min_position)?);
         let finding = async {
@@ -47,13 +52,30 @@ impl Grpc {
         Ok(reply::message(&found(event.found())))
     }
 
-    pub(super) async fn query_events(&self, request: Request<Incoming>) -> Result<Response<Body>, Refused> {
+    pub(super) async fn query_events(
+        &self,
+        request: Request<Incoming>,
+        summary: &mut Summary,
+    ) -> Result<Response<Body>, Refused> {
         let deadline = deadline::of(request.headers())?;
         let (head, asked) = self.asked::<api::QueryEventsRequest>(request, deadline).await?;
-        self.gate.admit(Door::GetEvents, Some(&asked.route), Caller::of(&head))?;
+        self.admit(Door::GetEvents, &asked.route, &head, summary)?;
         let (route, ask) = ask(asked)?;
         let page = in_time(deadline, self.recent()?.by_key(&route, &ask)).await?;
         Ok(reply::message(&told(page)))
+    }
+
+    /// Lets a call through the door of the same action.
+    pub(super) fn admit(
+        &self,
+        door: Door,
+        route: &str,
+        head: &Parts,
+        summary: &mut Summary,
+    ) -> Result<(), Problem> {
+        *summary = Summary { route: self.gate.route(route).cloned(), ..Summary::of(door) };
+        summary.who = Some(self.gate.admit(door, Some(route), Caller::of(head))?);
+        Ok(())
     }
 
     pub(super) fn recent(&self) -> Result<&Recent, Problem> {

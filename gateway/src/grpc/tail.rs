@@ -15,8 +15,8 @@ use tonic::Status;
 
 use super::{Grpc, Refused, api, deadline, lookups, reply};
 use crate::http::doors::Door;
-use crate::http::gate::Caller;
 use crate::http::lasting::Lasting;
+use crate::http::summary::Summary;
 use crate::problem::{Code, Problem};
 use crate::recent::{Begin, Cut, Filter, Follower, Found, Next, Positions};
 
@@ -25,10 +25,14 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 const AGE_MAX: Duration = Duration::from_secs(4 * 3600);
 
 impl Grpc {
-    pub(super) async fn tail_events(&self, request: Request<Incoming>) -> Result<Response<Body>, Refused> {
+    pub(super) async fn tail_events(
+        &self,
+        request: Request<Incoming>,
+        summary: &mut Summary,
+    ) -> Result<Response<Body>, Refused> {
         let deadline = deadline::of(request.headers())?;
         let (head, asked) = self.asked::<api::TailEventsRequest>(request, deadline).await?;
-        self.gate.admit(Door::GetEvents, Some(&asked.route), Caller::of(&head))?;
+        self.admit(Door::GetEvents, &asked.route, &head, summary)?;
         let some = |text: String| Some(text).filter(|text| !text.is_empty());
         let begin = begin(&asked.after, &asked.from)?;
         let filter = Filter { kind: some(asked.kind), key: some(asked.key), type_: some(asked.r#type) };

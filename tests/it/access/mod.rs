@@ -1,7 +1,9 @@
 //! Who may do what, over the gateway's own listeners, on the mock cluster of `weir dev`.
 
 mod keys;
+mod lines;
 mod matrix;
+mod metrics;
 mod signed;
 mod starting;
 mod tokens;
@@ -10,6 +12,7 @@ mod traces;
 use std::time::Duration;
 
 use reqwest::Method;
+use serde_json::Value;
 use weir::access::{Minted, mint};
 use weir_tests::world::{Answer, Weir, WeirOptions};
 
@@ -20,7 +23,7 @@ struct Stage {
 }
 
 const ROUTES: &str = r#"
-log: {format: json, level: debug}
+log: {format: json, level: debug, access_lines_per_s_max: 10000}
 routes:
   - name: orders
     tenant: shop
@@ -68,6 +71,13 @@ impl Stage {
 
     async fn get(&self, url: String, key: Option<&str>) -> Answer {
         self.ask(Method::GET, url, key, "").await
+    }
+
+    /// The lines of the log that are of this target.
+    fn logged(&self, target: &str) -> Vec<Value> {
+        let log = self.weir.process().log();
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.filter(|line| line["target"] == target).collect()
     }
 
     /// Whether no log line holds any of these.
