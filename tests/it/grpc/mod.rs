@@ -4,6 +4,7 @@ mod access;
 mod lookups;
 mod publish;
 mod refusals;
+mod rows;
 mod services;
 mod stream;
 
@@ -67,8 +68,7 @@ impl World {
 
     pub(crate) async fn of(weir: Weir) -> World {
         let channel = Channel::from_shared(weir.url("")).unwrap().connect().await.unwrap();
-        let http = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
-        World { weir, events: EventsClient::new(channel.clone()), channel, http }
+        World { weir, events: EventsClient::new(channel.clone()), channel, http: by_hand() }
     }
 
     /// Publishes to `orders`.
@@ -88,16 +88,7 @@ impl World {
 
     /// A call made by hand, of which only what is in the head of its answer is seen.
     pub(crate) async fn raw(&self, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Raw {
-        let mut request = self.http.post(self.weir.url(path)).header("te", "trailers");
-        if headers.iter().all(|(name, _)| *name != "content-type") {
-            request = request.header("content-type", "application/grpc");
-        }
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let response = request.body(body.into()).send().await.unwrap();
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Raw { http: status, status: Status::from_header_map(&headers), headers }
+        raw(&self.http, self.weir.url(path), headers, body.into()).await
     }
 
     /// The sum of all samples of a metric whose labels contain `labels`.
@@ -114,6 +105,29 @@ impl World {
         assert_eq!(came, ended);
         assert_eq!(self.metric("weir_events_out_total", "outcome=\"lost\"").await, 0.0);
     }
+}
+
+/// A client that makes calls by hand.
+pub(crate) fn by_hand() -> reqwest::Client {
+    reqwest::Client::builder().http2_prior_knowledge().build().unwrap()
+}
+
+pub(crate) async fn raw(
+    http: &reqwest::Client,
+    url: String,
+    headers: &[(&str, &str)],
+    body: impl Into<reqwest::Body>,
+) -> Raw {
+    let mut request = http.post(url).header("te", "trailers");
+    if headers.iter().all(|(name, _)| *name != "content-type") {
+        request = request.header("content-type", "application/grpc");
+    }
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let response = request.body(body).send().await.unwrap();
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    Raw { http: status, status: Status::from_header_map(&headers), headers }
 }
 
 /// The head of an answer.
