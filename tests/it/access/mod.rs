@@ -11,8 +11,11 @@ use std::time::Duration;
 
 use reqwest::{Method, header::HeaderMap};
 use serde_json::Value;
+use tonic::Code;
 use weir::access::{Minted, mint};
-use weir_tests::world::{Weir, WeirOptions};
+use weir_tests::world::{Weir, WeirOptions, canaries};
+
+use crate::grpc::{self, PUBLISH};
 
 /// A gateway with a route for each of three tenants.
 struct Stage {
@@ -85,6 +88,13 @@ impl Stage {
         self.ask(Method::POST, self.weir.url(path), key, r#"{"key":"k"}"#).await
     }
 
+    /// Publishes an event to `orders` over gRPC: the status and its reason, nothing if it was stored.
+    async fn publish(&self, key: Option<&str>) -> Option<(Code, String)> {
+        let bearer = key.map(|key| format!("Bearer {key}"));
+        let headers: Vec<_> = bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
+        grpc::publish(&grpc::by_hand(), self.weir.url(PUBLISH), &headers, "orders").await
+    }
+
     async fn get(&self, url: String, key: Option<&str>) -> Answer {
         self.ask(Method::GET, url, key, "").await
     }
@@ -101,12 +111,15 @@ impl Stage {
 async fn answer(request: reqwest::RequestBuilder) -> Answer {
     let response = request.send().await.unwrap();
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    Answer { status, headers, text: response.text().await.unwrap() }
+    let text = response.text().await.unwrap();
+    canaries().told(&text);
+    Answer { status, headers, text }
 }
 
 /// A key and its stanza, as one line of a list.
 fn key(id: &str, tenant: &str, rest: &str) -> (String, String) {
     let Minted { key, sha256 } = mint(id).unwrap();
+    canaries().note(secret(&key));
     (key, format!("- {{id: {id}, sha256: {sha256}, tenant: {tenant}, {rest}}}\n"))
 }
 

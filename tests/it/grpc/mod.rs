@@ -15,11 +15,12 @@ use prost::Message;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
-use weir_tests::world::{Weir, WeirOptions};
+use weir_tests::world::{Weir, WeirOptions, canaries};
 
 use self::api::events_client::EventsClient;
+use self::cloudevents::cloud_event::CloudEventAttributeValue;
+pub(crate) use self::cloudevents::cloud_event::Data;
 use self::cloudevents::cloud_event::cloud_event_attribute_value::Attr;
-use self::cloudevents::cloud_event::{CloudEventAttributeValue, Data};
 
 /// As the packages are nested.
 mod weir_api {
@@ -94,6 +95,7 @@ impl World {
     /// The sum of all samples of a metric whose labels contain `labels`.
     pub(crate) async fn metric(&self, name: &str, labels: &str) -> f64 {
         let text = reqwest::get(self.weir.admin_url("/metrics")).await.unwrap().text().await.unwrap();
+        canaries().told(&text);
         let samples = text.lines().filter(|line| line.starts_with(name) && line.contains(labels));
         samples.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
     }
@@ -127,7 +129,22 @@ pub(crate) async fn raw(
     }
     let response = request.body(body).send().await.unwrap();
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    canaries().told(&format!("{headers:?}"));
     Raw { http: status, status: Status::from_header_map(&headers), headers }
+}
+
+/// Publishes an event by hand: the status and its reason, nothing if it was stored.
+pub(crate) async fn publish(
+    http: &reqwest::Client,
+    url: String,
+    headers: &[(&str, &str)],
+    route: &str,
+) -> Option<(Code, String)> {
+    let events = vec![event("by-hand", "orders.x", Data::TextData(r#"{"key":"k"}"#.to_owned()))];
+    let message = framed(&api::PublishRequest { events, route: route.to_owned() });
+    let answer = raw(http, url, headers, message).await;
+    assert_eq!(answer.http, 200);
+    answer.status.is_some().then(|| answer.told())
 }
 
 /// The head of an answer.

@@ -3,6 +3,7 @@
 //! Knows nothing of the gateway's insides; what a test asserts is the test's affair.
 
 mod broker;
+mod canary;
 mod folder;
 pub mod inputs;
 mod kafka;
@@ -16,6 +17,7 @@ mod wait;
 mod watchdog;
 mod weir;
 
+pub use self::canary::{Canaries, canaries};
 pub use self::kafka::{Kafka, KafkaOptions, SaslAccess};
 pub use self::ports::free_port;
 pub use self::process::{Launch, Process};
