@@ -13,8 +13,11 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::Value;
+use tonic::Code;
 use weir::access::{Minted, mint};
-use weir_tests::world::{Answer, Weir, WeirOptions};
+use weir_tests::world::{Answer, Weir, WeirOptions, canaries};
+
+use crate::grpc::{self, PUBLISH};
 
 /// A gateway with a route for each of three tenants.
 struct Stage {
@@ -69,6 +72,13 @@ impl Stage {
         self.ask(Method::POST, self.weir.url(path), key, r#"{"key":"k"}"#).await
     }
 
+    /// Publishes an event to `orders` over gRPC: the status and its reason, nothing if it was stored.
+    async fn publish(&self, key: Option<&str>) -> Option<(Code, String)> {
+        let bearer = key.map(|key| format!("Bearer {key}"));
+        let headers: Vec<_> = bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
+        grpc::publish(&grpc::by_hand(), self.weir.url(PUBLISH), &headers, "orders").await
+    }
+
     async fn get(&self, url: String, key: Option<&str>) -> Answer {
         self.ask(Method::GET, url, key, "").await
     }
@@ -92,6 +102,7 @@ impl Stage {
 /// A key and its stanza, as one line of a list.
 fn key(id: &str, tenant: &str, rest: &str) -> (String, String) {
     let Minted { key, sha256 } = mint(id).unwrap();
+    canaries().note(secret(&key));
     (key, format!("- {{id: {id}, sha256: {sha256}, tenant: {tenant}, {rest}}}\n"))
 }
 
