@@ -217,6 +217,11 @@ routes:
       - {{name: wrong key, event: {{k: k-1}}, record: {{key: k-2, headers: {{ce_type: b}}, data: {{k: 1}}}}}}
       - {{name: wrong end, event: {{k: k-1}}, dropped: {{}}}}
       - {{name: cloud, cloudevent: {{specversion: "1.0", id: i, source: s, type: t, data: {{k: 5}}}}, record: {{key: "5", headers: {{ce_id: i}}}}}}
+  - name: b
+    topic: b
+    kafka_content_mode: structured
+    tests:
+      - {{name: enveloped, event: {{k: 1}}, record: {{data: {{k: 1}}, headers: {{ce_type: null}}}}}}
 "#
     );
     let here = folder(&tests);
@@ -227,12 +232,13 @@ routes:
         "✗ a: wrong key\n    key: expected `k-2`, got `k-1`\n    header ce_type: expected `b`, got `a`\n    data: expected",
         "✗ a: wrong end\n    it would end otherwise: stored in a",
         "✓ a: cloud",
-        "3 passed, 2 failed",
+        "✓ b: enveloped",
+        "4 passed, 2 failed",
     ];
     expect(&output, 1, &told);
     let json = weir(here.path(), &["test", "-c", "weir.yaml", "-o", "json"], &[]);
     let json: Value = serde_json::from_slice(&json.stdout).unwrap();
-    assert_eq!((&json["passed"], &json["tests"][3]["name"]), (&3.into(), &"wrong end".into()));
+    assert_eq!((&json["passed"], &json["tests"][3]["name"]), (&4.into(), &"wrong end".into()));
     let bad = folder(&tests.replace("dropped: {}", "nothing: {}").replace("name: stored, event", "event"));
     expect(&weir(bad.path(), &["test", "-c", "weir.yaml"], &[]), 64, &["unknown key `nothing`"]);
     let none = folder(&config(NOBODY, "orders"));
