@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal as receive};
+use tokio::sync::watch;
 use tower::ServiceExt as _;
 
 use crate::http::audit::Peer;
@@ -20,7 +20,7 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(20);
 
 /// Serves the admin paths until it is aborted: readiness must answer until the very end.
 pub(super) async fn admin(listener: TcpListener, tls: Option<Arc<Tls>>, router: Router, limits: Limits) {
-    let graceful = GracefulShutdown::new();
+    let (_leave, stays) = watch::channel(false);
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -40,13 +40,7 @@ pub(super) async fn admin(listener: TcpListener, tls: Option<Arc<Tls>>, router: 
                 Ok::<_, Infallible>(response)
             }
         };
-        drop(tokio::task::spawn_local(connection::serve(
-            stream,
-            tls.clone(),
-            answer,
-            limits,
-            graceful.watcher(),
-        )));
+        drop(tokio::task::spawn_local(connection::serve(stream, tls.clone(), answer, limits, stays.clone())));
     }
 }
 

@@ -143,8 +143,8 @@ async fn serve(
     );
     let admin = tokio::task::spawn_local(listen::admin(admin_listener, admin_tls, admin, limits));
     let accepting = tokio::task::spawn_local({
-        let workers = Arc::clone(&workers);
-        async move { workers.accept(listener, stopped).await }
+        let (workers, metrics) = (Arc::clone(&workers), Arc::clone(&metrics));
+        async move { workers.accept(listener, &metrics, stopped).await }
     });
     announce(addresses);
     tracing::info!(listen = %addresses.listen, admin = %addresses.admin, "serving");
@@ -186,6 +186,8 @@ fn http_limits(config: &Config) -> Limits {
     Limits {
         batch_bytes_max: limits.batch_bytes_max,
         connections_max: limits.connections_max,
+        connections_per_address_max: limits.connections_per_address_max,
+        connection_age_max_ms: limits.connection_age_max_ms,
         header_timeout_ms: limits.header_timeout_ms,
         body_timeout_ms: limits.body_timeout_ms,
         idle_timeout_ms: limits.idle_timeout_ms,

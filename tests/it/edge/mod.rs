@@ -6,6 +6,7 @@
 
 pub(crate) mod budget;
 mod compressed;
+mod connections;
 mod differs;
 mod floods;
 mod framing;
