@@ -1,16 +1,17 @@
 //! `GetEvent` and `QueryEvents`: messages to the read model's words and its answers back. It knows nothing of how an
 //! answer is found or proven.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Body;
-use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use prost::Message;
 
 use super::api::get_event_request::By;
 use super::{Grpc, Refused, api, deadline, reply};
+use crate::access::Identity;
 use crate::http::doors::Door;
 use crate::http::gate::Caller;
 use crate::problem::{Code, Problem};
@@ -25,8 +26,9 @@ const TEXT_BYTES_MAX: usize = 512;
 impl Grpc {
     pub(super) async fn get_event(&self, request: Request<Incoming>) -> Result<Response<Body>, Refused> {
         let deadline = deadline::of(request.headers())?;
-        let (head, asked) = self.asked::<api::GetEventRequest>(request, deadline).await?;
-        self.gate.admit(Door::GetEventById, Some(&asked.route), Caller::of(&head))?;
+        let door = Door::GetEventById;
+        let (who, asked) = self.asked::<api::GetEventRequest>(request, door, deadline).await?;
+        self.gate.admit_to(&asked.route, door, &who)?;
         let (recent, level, min_position) =
             (self.recent()?, level(asked.level), min_position(asked.min_position)?);
         let finding = async {
@@ -49,8 +51,9 @@ impl Grpc {
 
     pub(super) async fn query_events(&self, request: Request<Incoming>) -> Result<Response<Body>, Refused> {
         let deadline = deadline::of(request.headers())?;
-        let (head, asked) = self.asked::<api::QueryEventsRequest>(request, deadline).await?;
-        self.gate.admit(Door::GetEvents, Some(&asked.route), Caller::of(&head))?;
+        let door = Door::GetEvents;
+        let (who, asked) = self.asked::<api::QueryEventsRequest>(request, door, deadline).await?;
+        self.gate.admit_to(&asked.route, door, &who)?;
         let (route, ask) = ask(asked)?;
         let page = in_time(deadline, self.recent()?.by_key(&route, &ask)).await?;
         Ok(reply::message(&told(page)))
@@ -61,19 +64,19 @@ impl Grpc {
         self.recent.as_ref().ok_or_else(none)
     }
 
-    /// The message of a call that asks for something.
+    /// The message of a call that asks for something, and who asks. Nothing is read of whoever may ask for nothing; may they
+    /// ask for this?
     pub(super) async fn asked<M: Message + Default>(
         &self,
         request: Request<Incoming>,
+        door: Door,
         deadline: Option<Instant>,
-    ) -> Result<(Parts, M), Refused> {
-        let (head, messages) = self.messages(request)?;
-        let message = messages.only(deadline).await?;
-        if message.bytes.len() > MESSAGE_BYTES_MAX {
-            return Err(Problem::new(Code::BodyTooLarge, "a question has at most 64 KiB").into());
-        }
+    ) -> Result<(Arc<Identity>, M), Refused> {
+        let who = self.gate.admit_to_some(door, Caller::new(request.headers(), request.extensions()))?;
+        let (_, messages) = self.messages(request)?;
+        let message = messages.at_most(MESSAGE_BYTES_MAX).only(deadline, None).await?;
         let asked = M::decode(message.bytes).map_err(|_| bad("the message is not the one of this call"))?;
-        Ok((head, asked))
+        Ok((who, asked))
     }
 }
 

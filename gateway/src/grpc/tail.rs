@@ -15,7 +15,6 @@ use tonic::Status;
 
 use super::{Grpc, Refused, api, deadline, lookups, reply};
 use crate::http::doors::Door;
-use crate::http::gate::Caller;
 use crate::http::lasting::Lasting;
 use crate::problem::{Code, Problem};
 use crate::recent::{Begin, Cut, Filter, Follower, Found, Next, Positions};
@@ -27,8 +26,9 @@ const AGE_MAX: Duration = Duration::from_secs(4 * 3600);
 impl Grpc {
     pub(super) async fn tail_events(&self, request: Request<Incoming>) -> Result<Response<Body>, Refused> {
         let deadline = deadline::of(request.headers())?;
-        let (head, asked) = self.asked::<api::TailEventsRequest>(request, deadline).await?;
-        self.gate.admit(Door::GetEvents, Some(&asked.route), Caller::of(&head))?;
+        let door = Door::GetEvents;
+        let (who, asked) = self.asked::<api::TailEventsRequest>(request, door, deadline).await?;
+        self.gate.admit_to(&asked.route, door, &who)?;
         let some = |text: String| Some(text).filter(|text| !text.is_empty());
         let begin = begin(&asked.after, &asked.from)?;
         let filter = Filter { kind: some(asked.kind), key: some(asked.key), type_: some(asked.r#type) };
