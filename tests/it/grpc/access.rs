@@ -20,7 +20,19 @@ routes:
 
 fn key(id: &str, role: &str) -> (String, String) {
     let Minted { key, sha256 } = mint(id).unwrap();
-    (key, format!("{{id: {id}, sha256: {sha256}, tenant: shop, roles: [{role}]}}"))
+    let tenant = if role == "metrics" { "default" } else { "shop" };
+    (key, format!("{{id: {id}, sha256: {sha256}, tenant: {tenant}, roles: [{role}]}}"))
+}
+
+/// A gateway with keys to write, to read and to scrape, the first two of which are given.
+async fn world(limits: &str) -> (World, String, String) {
+    let [(writer, write), (reader, read), (scraper, scrape)] =
+        [("writer", "write"), ("reader", "read"), ("scraper", "metrics")].map(|(id, role)| key(id, role));
+    let mut options = WeirOptions::dev();
+    options.config = format!("{limits}access: {{keys: [{write}, {read}, {scrape}]}}{ROUTES}");
+    options.args.extend(["--config", "{config}"].map(str::to_owned));
+    let world = World::of(Weir::start(options).await).await;
+    (World { scraper: Some(scraper), ..world }, writer, reader)
 }
 
 fn by<T>(key: &str, message: T) -> Request<T> {
@@ -42,11 +54,7 @@ fn told<T: std::fmt::Debug>(answer: Result<T, Status>) -> (Code, String) {
 
 #[tokio::test]
 async fn calls_need_a_key_that_is_for_them() {
-    let ((writer, write), (reader, read)) = (key("writer", "write"), key("reader", "read"));
-    let mut options = WeirOptions::dev();
-    options.config = format!("access: {{keys: [{write}, {read}]}}{ROUTES}");
-    options.args.extend(["--config", "{config}"].map(str::to_owned));
-    let mut world = World::of(Weir::start(options).await).await;
+    let (mut world, writer, reader) = world("").await;
     let unauthorized = || (Code::Unauthenticated, "unauthorized".to_owned());
 
     assert_eq!(told(world.events.publish(publish("orders", "orders.x")).await), unauthorized());
@@ -101,12 +109,8 @@ async fn begun(world: &World, method: &str, key: Option<&str>, bytes: Vec<u8>) -
 
 #[tokio::test]
 async fn what_is_refused_is_refused_before_it_is_read() {
-    let ((writer, write), (reader, read)) = (key("writer", "write"), key("reader", "read"));
-    let mut options = WeirOptions::dev();
     let limits = "limits: {tenants: {shop: {bytes_per_s: 500, burst_s: 2}}}\n";
-    options.config = format!("{limits}access: {{keys: [{write}, {read}]}}{ROUTES}");
-    options.args.extend(["--config", "{config}"].map(str::to_owned));
-    let mut world = World::of(Weir::start(options).await).await;
+    let (mut world, writer, reader) = world(limits).await;
     let unauthorized = (Code::Unauthenticated, "unauthorized".to_owned());
     let denied = (Code::PermissionDenied, "not-permitted".to_owned());
     let announced = |bytes: u32| [&[0][..], &bytes.to_be_bytes()].concat();
