@@ -12,6 +12,7 @@ mod floods;
 mod framing;
 mod gate;
 mod json_suite;
+mod order;
 mod rows;
 mod slow;
 mod wire;
