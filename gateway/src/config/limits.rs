@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::admission::TenantLimits;
 
 /// How much the gateway takes at once and how long it waits. Bytes and milliseconds.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// The largest event, in bytes of its data.
@@ -22,7 +22,7 @@ pub struct Limits {
     /// The most bytes read and not yet answered, over all requests; more are shed.
     pub in_flight_bytes_max: usize,
     /// How long Kafka's acks should take at most. While more than a quarter take longer, the bytes that may wait for
-    /// Kafka are fewer, down to a 1024th of `in_flight_bytes_max`; new requests are then shed.
+    /// Kafka are fewer, down to 16 KiB; new requests are then shed.
     pub ack_target_ms: u64,
     /// What tenants may send, by name; a tenant that is not here has `other_tenants`.
     pub tenants: BTreeMap<String, TenantLimits>,

@@ -17,7 +17,7 @@ use crate::recent;
 use crate::route::{AfterPlugins, Browser, OnError, Template, dead_letter_topic};
 
 /// One route: which events it takes, what is done to them, and the topic they go to.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RouteSettings {
     /// The route's name: in `POST /v1/events/<name>`, in metrics, in the `weir-route` header.
@@ -85,7 +85,7 @@ impl RouteSettings {
 }
 
 /// Which events a route takes. All that is given must fit; `*` stands for any text.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct MatchSettings {
     /// The last part of `POST /v1/events/<path>`; absent: the route's name.
@@ -98,7 +98,7 @@ pub struct MatchSettings {
 }
 
 /// One plugin of a route's chain.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChainSettings {
     /// Its name under `plugins`.
@@ -109,7 +109,7 @@ pub struct ChainSettings {
 }
 
 /// What a topic is to be.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TopicSettings {
     /// The number of partitions.
@@ -137,7 +137,7 @@ impl Default for TopicSettings {
 }
 
 /// What is kept of a route's events for lookups: `false` or a window.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RecentSettings(pub Option<recent::Settings>);
 
 impl Default for RecentSettings {

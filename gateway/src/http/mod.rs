@@ -11,6 +11,7 @@ pub mod ingest;
 pub mod plugins;
 pub mod recent;
 pub mod recent_admin;
+pub mod reload;
 pub mod reply;
 pub mod tls;
 pub mod workers;
@@ -88,6 +89,8 @@ pub struct Edge {
     pub metrics: Arc<Metrics>,
     /// Turns true when the gateway stops.
     pub stopping: watch::Receiver<bool>,
+    /// Bounds on its connections.
+    pub limits: Limits,
 }
 
 /// Answers requests with a content type of gRPC. The edge does not know how.

@@ -1,6 +1,7 @@
 //! The workers: a current-thread runtime per core, each with its own connections, and the acceptor that
 //! hands every new connection to the least loaded. A request never changes its thread.
 
+use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -9,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use futures_util::future::LocalBoxFuture;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
@@ -18,6 +20,7 @@ use super::connection;
 use super::tls::Tls;
 use super::{Edge, Limits};
 use crate::metrics::{Closed, Metrics};
+use crate::pipeline::Seat;
 
 /// With so many requests waiting for Kafka, a worker that has nothing to do sleeps for a moment before it looks
 /// for more. Their acks are milliseconds away, and to be woken for each request on its own costs more than the
@@ -54,6 +57,22 @@ struct Running {
 /// A connection, and its place among those of its address.
 type Accepted = (std::net::TcpStream, Place);
 
+/// What a worker has on its own thread.
+pub struct Post {
+    /// What it keeps whatever the config says.
+    pub seat: Rc<Seat>,
+    /// What answers the next request.
+    pub edge: Rc<RefCell<Rc<Edge>>>,
+    /// Puts another one there whenever there is one; never ends.
+    pub renewing: LocalBoxFuture<'static, ()>,
+}
+
+impl std::fmt::Debug for Post {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Post").field("seat", &self.seat).finish_non_exhaustive()
+    }
+}
+
 /// Counts a connection for as long as it lives.
 struct Counted(Arc<AtomicUsize>, Arc<AtomicUsize>);
 
@@ -65,17 +84,17 @@ impl Drop for Counted {
 }
 
 impl Workers {
-    /// Starts `count` workers. `edge` runs once on each of them, because what it makes belongs to its thread; it
-    /// gets where its pipeline counts the requests that are not answered.
+    /// Starts `count` workers. `post` runs once on each of them, because what it makes belongs to its thread; it
+    /// gets where its seat counts the requests that are not answered.
     pub fn start<F>(
         count: usize,
         limits: Limits,
         tls: Option<&Arc<Tls>>,
         stop: &watch::Receiver<bool>,
-        edge: F,
+        post: F,
     ) -> io::Result<Self>
     where
-        F: Fn(Arc<AtomicUsize>) -> Rc<Edge> + Clone + Send + 'static,
+        F: Fn(Arc<AtomicUsize>) -> Post + Clone + Send + 'static,
     {
         let (open, started) = (Arc::new(AtomicUsize::new(0)), Instant::now());
         let start = |index| {
@@ -88,13 +107,13 @@ impl Workers {
                 .max_blocking_threads(1)
                 .on_thread_park(move || moderate(&moderated))
                 .build()?;
-            let (edge, stop, tls) = (edge.clone(), stop.clone(), tls.cloned());
+            let (post, stop, tls) = (post.clone(), stop.clone(), tls.cloned());
             let counters = (Arc::clone(&load), Arc::clone(&open));
             let beat = beat(started, Arc::clone(&beat_ms));
             let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
                 let work = async move {
                     let beating = tokio::task::spawn_local(beat);
-                    run(receiver, edge(running), (limits, tls), stop, counters).await;
+                    run(receiver, post(running), tls, stop, counters).await;
                     beating.abort();
                 };
                 LocalSet::new().block_on(&runtime, work);
@@ -113,6 +132,11 @@ impl Workers {
         self.workers
             .iter()
             .any(|worker| now_ms.saturating_sub(worker.beat_ms.load(Ordering::Relaxed)) > limit_ms)
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.workers.len()
     }
 
     /// Open connections over all workers.
@@ -222,21 +246,28 @@ async fn beat(started: Instant, beat_ms: Arc<AtomicU64>) {
 
 async fn run(
     mut connections: mpsc::Receiver<Accepted>,
-    edge: Rc<Edge>,
-    (limits, tls): (Limits, Option<Arc<Tls>>),
+    Post { seat, edge, renewing }: Post,
+    tls: Option<Arc<Tls>>,
     mut stop: watch::Receiver<bool>,
     (load, open): (Arc<AtomicUsize>, Arc<AtomicUsize>),
 ) {
     let (leave, _) = watch::channel(false);
     let settling = tokio::task::spawn_local({
-        let worker = Rc::clone(&edge.worker);
-        async move { worker.settle_reports().await }
+        let seat = Rc::clone(&seat);
+        async move { seat.settle_reports().await }
     });
+    let renewing = tokio::task::spawn_local(renewing);
     while let Some((stream, place)) = connections.recv().await {
         let counted = Counted(Arc::clone(&load), Arc::clone(&open));
         let Ok(stream) = TcpStream::from_std(stream) else { continue };
-        let (edge, metrics) = (Rc::clone(&edge), Arc::clone(&edge.metrics));
-        let answer = move |request| Rc::clone(&edge).answer(request);
+        let (limits, metrics) = {
+            let edge = edge.borrow();
+            (edge.limits, Arc::clone(&edge.metrics))
+        };
+        let answer = {
+            let edge = Rc::clone(&edge);
+            move |request| Rc::clone(&edge.borrow()).answer(request)
+        };
         let served = connection::serve(stream, tls.clone(), answer, limits, leave.subscribe());
         drop(tokio::task::spawn_local(async move {
             if let Some(why) = served.await {
@@ -248,12 +279,14 @@ async fn run(
     // The acceptor is done, so no connection is left behind; each now finishes the request it is in.
     drop(stop.wait_for(|stop| *stop).await);
     // One deadline for both waits, and the rest of the shutdown time for Kafka to acknowledge.
-    let deadline = Instant::now() + Duration::from_millis(limits.shutdown_timeout_ms / 2);
+    renewing.abort();
+    let shutdown_timeout_ms = edge.borrow().limits.shutdown_timeout_ms;
+    let deadline = Instant::now() + Duration::from_millis(shutdown_timeout_ms / 2);
     leave.send_replace(true);
     // Each of them has an ear of its own to it.
     if tokio::time::timeout_at(deadline.into(), leave.closed()).await.is_err() {
         tracing::warn!("connections were cut at the end of the shutdown time");
     }
-    edge.worker.idle(deadline.saturating_duration_since(Instant::now())).await;
+    seat.idle(deadline.saturating_duration_since(Instant::now())).await;
     settling.abort();
 }

@@ -9,33 +9,14 @@ mod traces;
 
 use std::time::Duration;
 
-use reqwest::{Method, header::HeaderMap};
-use serde_json::Value;
+use reqwest::Method;
 use weir::access::{Minted, mint};
-use weir_tests::world::{Weir, WeirOptions};
+use weir_tests::world::{Answer, Weir, WeirOptions};
 
 /// A gateway with a route for each of three tenants.
 struct Stage {
     weir: Weir,
     http: reqwest::Client,
-}
-
-/// An answer, read to its end.
-#[derive(Debug)]
-struct Answer {
-    status: u16,
-    headers: HeaderMap,
-    text: String,
-}
-
-impl Answer {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.text).unwrap_or(Value::Null)
-    }
-
-    fn code(&self) -> String {
-        self.json()["code"].as_str().unwrap_or_default().to_owned()
-    }
 }
 
 const ROUTES: &str = r#"
@@ -77,7 +58,7 @@ impl Stage {
     async fn ask(&self, method: Method, url: String, key: Option<&str>, body: &str) -> Answer {
         let request = self.http.request(method, url).header("content-type", "application/json");
         let request = key.into_iter().fold(request, reqwest::RequestBuilder::bearer_auth);
-        answer(request.body(body.to_owned())).await
+        Answer::to(request.body(body.to_owned())).await
     }
 
     /// Posts an event to a path of the public listener.
@@ -96,12 +77,6 @@ impl Stage {
             assert!(!log.contains(secret), "{secret} in the log:\n{log}");
         }
     }
-}
-
-async fn answer(request: reqwest::RequestBuilder) -> Answer {
-    let response = request.send().await.unwrap();
-    let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    Answer { status, headers, text: response.text().await.unwrap() }
 }
 
 /// A key and its stanza, as one line of a list.

@@ -3,7 +3,7 @@
 use ring::hmac;
 use weir_tests::world::{Weir, WeirOptions};
 
-use super::{Answer, Stage, answer, key};
+use super::{Answer, Stage, key};
 
 const SECRETS: [(&str, &str); 3] =
     [("GITHUB_SECRET", "canary-github"), ("STRIPE_OLD", "canary-old"), ("STRIPE_NEW", "canary-new")];
@@ -45,7 +45,7 @@ fn sign_bytes(secret: &str, bytes: &[u8]) -> String {
 async fn send(stage: &Stage, route: &str, headers: &[(&str, &str)], body: &str) -> Answer {
     let request = stage.http.post(stage.weir.url(&format!("/v1/events/{route}")));
     let request = request.header("content-type", "application/json").body(body.to_owned());
-    answer(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value))).await
+    Answer::to(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value))).await
 }
 
 #[track_caller]
@@ -91,7 +91,7 @@ async fn what_is_signed_is_the_bytes_as_sent_and_all_of_them() {
     let post = |signature: String, body: Vec<u8>, headers: [(&'static str, &'static str); 2]| {
         let request =
             stage.http.post(stage.weir.url("/v1/events/github")).header("x-hub-signature-256", signature);
-        answer(
+        Answer::to(
             headers.iter().fold(request.body(body), |request, (name, value)| request.header(*name, *value)),
         )
     };
@@ -150,7 +150,7 @@ async fn a_signature_stands_for_a_key_and_no_key_for_a_signature() {
 
     let event = r#"{"specversion":"1.0","id":"i","source":"s","type":"stripe.x","data":{"key":"k"}}"#;
     let around = stage.http.post(stage.weir.url("/v1/events")).bearer_auth(&writer).body(event);
-    let around = answer(around.header("content-type", "application/cloudevents+json")).await;
+    let around = Answer::to(around.header("content-type", "application/cloudevents+json")).await;
     assert_eq!(
         (around.status, around.code().as_str()),
         (404, "unknown-route"),

@@ -20,7 +20,7 @@ struct Flags {
     #[arg(long, default_value_t = 10)]
     warm_up: u64,
     /// What each answer of the sink takes, in milliseconds.
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 10)]
     delay_ms: u64,
     /// Slow connections at once.
     #[arg(long, default_value_t = 10_000)]

@@ -76,6 +76,11 @@ impl Process {
         self.signal(Signal::TERM);
     }
 
+    /// SIGHUP.
+    pub fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
     /// SIGSTOP: frozen, its sockets open, until [`cont`](Self::cont).
     pub fn stop(&self) {
         self.signal(Signal::STOP);

@@ -40,6 +40,12 @@ impl WeirOptions {
     }
 }
 
+const CONFIG: &str = "weir.yaml";
+
+fn fill(text: &str, listen: &str, admin: &str) -> String {
+    text.replace("{listen}", listen).replace("{admin}", admin)
+}
+
 /// A gateway of ours, ended on drop.
 #[derive(Debug)]
 pub struct Weir {
@@ -47,7 +53,7 @@ pub struct Weir {
     listen: String,
     admin: String,
     ready_timeout: Duration,
-    _folder: Folder,
+    folder: Folder,
 }
 
 impl Weir {
@@ -63,8 +69,8 @@ impl Weir {
         let folder = Folder::new("weir");
         let address = || format!("127.0.0.1:{}", free_port());
         let (listen, admin) = (address(), address());
-        let fill = |text: &str| text.replace("{listen}", &listen).replace("{admin}", &admin);
-        let config = folder.write("weir.yaml", &fill(&options.config)).display().to_string();
+        let fill = |text: &str| fill(text, &listen, &admin);
+        let config = folder.write(CONFIG, &fill(&options.config)).display().to_string();
         let launch = Launch {
             name: "weir".to_owned(),
             program: inputs::weir(),
@@ -77,7 +83,13 @@ impl Weir {
             folder: folder.path().to_owned(),
         };
         let process = Process::start(launch);
-        Self { process, listen, admin, ready_timeout: options.ready_timeout, _folder: folder }
+        Self { process, listen, admin, ready_timeout: options.ready_timeout, folder }
+    }
+
+    /// Puts another text into its config file, in one step as an editor does.
+    pub fn write_config(&self, text: &str) {
+        let written = self.folder.write("weir.yaml.new", &fill(text, &self.listen, &self.admin));
+        std::fs::rename(&written, written.with_file_name(CONFIG)).unwrap();
     }
 
     /// Waits until `/readyz` says 200; panics with the log when it ends instead.
