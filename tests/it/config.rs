@@ -2,11 +2,13 @@
 
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 use weir_tests::world::{
-    Kafka, KafkaOptions, Valkey, ValkeyOptions, fresh_name, inputs, shared_kafka, shared_valkey,
+    Answer, Kafka, KafkaOptions, Valkey, ValkeyOptions, Weir, WeirOptions, canaries, fresh_name, inputs,
+    shared_kafka, shared_valkey, until,
 };
 
 /// A folder with this `weir.yaml`.
@@ -262,7 +264,26 @@ async fn kafka_is_reached_over_tls_with_a_login() {
     let secured = folder(&format!("{section}{routes}"));
     let create = ["topics", "create", "-c", "weir.yaml"];
     expect(&weir(secured.path(), &create, &[("LOGIN", access.password)]), 0, &["✓ topic orders: made"]);
-    let refused = weir(secured.path(), &create, &[("LOGIN", "not-the-password")]);
+    let wrong = canaries().secret("wrong");
+    let refused = weir(secured.path(), &create, &[("LOGIN", &wrong)]);
     expect(&refused, 1, &["Kafka does not answer", "login"]);
-    assert!(!said(&refused).contains("not-the-password"));
+    assert!(!said(&refused).contains(&wrong));
+
+    let serve = |login: &str| {
+        let head = "listen: {listen}\nadmin: {admin}\nlog: {level: debug}\n";
+        let env = vec![("LOGIN".to_owned(), login.to_owned())];
+        WeirOptions { env, ..WeirOptions::serve(format!("{head}{section}{routes}")) }
+    };
+    let weir = Weir::start(serve(access.password)).await;
+    let request = reqwest::Client::new().post(weir.url("/v1/events/orders")).body("{}");
+    let stored = Answer::to(request.header("content-type", "application/json")).await;
+    assert_eq!(stored.status, 201, "{stored:?}");
+    let locked_out = Weir::launch(serve(&wrong));
+    until("it says what is wrong", Duration::from_secs(30), async || {
+        locked_out.process().log().to_lowercase().contains("authentication").then_some(())
+    })
+    .await;
+    for log in [weir.process().log(), locked_out.process().log()] {
+        assert!(!log.contains(access.password) && !log.contains(&wrong), "{log}");
+    }
 }
