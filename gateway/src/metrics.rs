@@ -1,6 +1,8 @@
 //! Every metric of the gateway, by name. Handles are resolved when the config is loaded; labels come from
 //! the config and from fixed tables, never from an event.
 
+mod visible;
+
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
@@ -9,6 +11,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+pub use self::visible::Visible;
 use crate::problem::{Code, Outcome};
 
 /// All metrics of one process.
@@ -18,6 +21,7 @@ pub struct Metrics {
     events_in: IntCounterVec,
     events_out: IntCounterVec,
     stage_seconds: HistogramVec,
+    request_seconds: HistogramVec,
     answers: Arc<Answers>,
     recent: IntCounterVec,
     shed: IntCounterVec,
@@ -50,6 +54,8 @@ struct Answers {
 /// The parts of the path whose time is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
+    /// A request's head to the last byte of its body.
+    Body,
     /// Framed bytes to valid events.
     Check,
     /// The plugin chain, checks of what it changed included.
@@ -59,8 +65,21 @@ pub enum Stage {
 }
 
 impl Stage {
-    const ALL: [(Stage, &'static str); 3] =
-        [(Stage::Check, "check"), (Stage::Plugin, "plugin"), (Stage::Kafka, "kafka")];
+    const ALL: [(Stage, &'static str); 4] =
+        [(Stage::Body, "body"), (Stage::Check, "check"), (Stage::Plugin, "plugin"), (Stage::Kafka, "kafka")];
+}
+
+/// What a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// To send events.
+    Ingest,
+    /// To look some up.
+    Lookup,
+}
+
+impl Kind {
+    const ALL: [(Kind, &'static str); 2] = [(Kind::Ingest, "ingest"), (Kind::Lookup, "lookup")];
 }
 
 /// Why the gateway ended a connection.
@@ -90,6 +109,7 @@ pub struct RouteMetrics {
     by_outcome: [OnceLock<IntCounter>; Outcome::ALL.len()],
     by_code: Box<[OnceLock<IntCounter>]>,
     stages: [Histogram; Stage::ALL.len()],
+    requests: [Histogram; Kind::ALL.len()],
 }
 
 /// From 10 µs to 10 s.
@@ -108,13 +128,11 @@ impl Metrics {
             let gauge = IntGauge::new(name, help)?;
             registry.register(Box::new(gauge.clone())).map(|()| gauge)
         };
-        let seconds = HistogramOpts::new(
-            "weir_stage_seconds",
-            "Time a chunk of events spent in a stage, by route and stage.",
-        )
-        .buckets(SECONDS_BUCKETS.to_vec());
-        let stage_seconds = HistogramVec::new(seconds, &["route", "stage"])?;
-        registry.register(Box::new(stage_seconds.clone()))?;
+        let seconds = |name: &str, help: &str, labels: &[&str]| {
+            let seconds = HistogramOpts::new(name, help).buckets(SECONDS_BUCKETS.to_vec());
+            let seconds = HistogramVec::new(seconds, labels)?;
+            registry.register(Box::new(seconds.clone())).map(|()| seconds)
+        };
         let lag = Opts::new(
             "weir_recent_lag_events",
             "Events between the read model and the log's end, in the partitions that this gateway reads.",
@@ -188,7 +206,16 @@ impl Metrics {
                 "weir_config_last_reload_success_timestamp_seconds",
                 "When the config in force came into force, Unix time.",
             )?,
-            stage_seconds,
+            stage_seconds: seconds(
+                "weir_stage_seconds",
+                "Time a chunk of events spent in a stage, by route and stage.",
+                &["route", "stage"],
+            )?,
+            request_seconds: seconds(
+                "weir_request_seconds",
+                "Time from a request's head to that of its answer, by route and what it was for.",
+                &["route", "kind"],
+            )?,
             recent_lag,
             recent_stale,
             recent_to_fill,
@@ -205,6 +232,7 @@ impl Metrics {
     /// The handles of one route; `name` must come from the config.
     pub fn route(&self, name: &str) -> Arc<RouteMetrics> {
         let stage = |(_, label): (Stage, &str)| self.stage_seconds.with_label_values(&[name, label]);
+        let request = |(_, label): (Kind, &str)| self.request_seconds.with_label_values(&[name, label]);
         Arc::new(RouteMetrics {
             name: name.to_owned(),
             events_in: self.events_in.with_label_values(&[name]),
@@ -212,6 +240,7 @@ impl Metrics {
             by_outcome: Default::default(),
             by_code: Code::ALL.iter().map(|_| OnceLock::new()).collect(),
             stages: Stage::ALL.map(stage),
+            requests: Kind::ALL.map(request),
         })
     }
 
@@ -271,10 +300,14 @@ impl Metrics {
         self.aside.with_label_values(&[route]).set(aside.into());
     }
 
-    /// The text format that scrapers read.
-    pub fn render(&self) -> Vec<u8> {
-        let mut text = Vec::new();
-        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+    /// The text format that scrapers read: of all, or of what is visible to one.
+    pub fn render(&self, visible: Option<&Visible<'_>>) -> Vec<u8> {
+        let (all, mut text) = (self.registry.gather(), Vec::new());
+        let shown = match visible {
+            Some(visible) => visible.of(all),
+            None => all,
+        };
+        if let Err(error) = TextEncoder::new().encode(&shown, &mut text) {
             tracing::error!(%error, "metrics cannot be rendered");
         }
         text
@@ -309,6 +342,11 @@ impl RouteMetrics {
         self.stages[stage as usize].observe(time.as_secs_f64());
     }
 
+    /// A request was answered after so long.
+    pub fn answered(&self, kind: Kind, time: Duration) {
+        self.requests[kind as usize].observe(time.as_secs_f64());
+    }
+
     fn counter<'a>(&'a self, slot: &'a OnceLock<IntCounter>, outcome: Outcome, code: &str) -> &'a IntCounter {
         slot.get_or_init(|| self.events_out.with_label_values(&[&self.name, outcome.name(), code]))
     }
@@ -325,7 +363,7 @@ mod tests {
         route.events_in(3);
         route.ended(Outcome::Stored, 2);
         route.ended_with(Code::SchemaViolation);
-        let text = String::from_utf8(metrics.render()).expect("text");
+        let text = String::from_utf8(metrics.render(None)).expect("text");
         for line in [
             r#"weir_events_in_total{route="orders"} 3"#,
             r#"weir_events_out_total{code="",outcome="stored",route="orders"} 2"#,

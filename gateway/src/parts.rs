@@ -126,6 +126,7 @@ pub fn route(settings: &RouteSettings) -> Route {
         key: settings.key.clone(),
         subject: settings.subject.clone(),
         after_plugins: settings.after_plugins.clone(),
+        content_mode: settings.kafka_content_mode,
         topic: settings.topic.as_str().into(),
         topics_allowed: settings.topics_allowed.iter().map(|topic| topic.as_str().into()).collect(),
         on_error: settings.on_error,

@@ -16,6 +16,9 @@ pub struct Settings {
     pub format: Option<Format>,
     /// The least level that is written, e.g. `info`; or by module: `info,weir::kafka=debug`.
     pub level: String,
+    /// Lines about requests that each worker writes in a second for those that went well, and as many again for the
+    /// others; 0: none.
+    pub access_lines_per_s_max: u32,
 }
 
 /// The form of a log line.
@@ -30,7 +33,7 @@ pub enum Format {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { format: None, level: "info".to_owned() }
+        Settings { format: None, level: "info".to_owned(), access_lines_per_s_max: 50 }
     }
 }
 

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use weir::access::{Minted, mint};
-use weir_tests::world::{Answer, Weir, WeirOptions, until};
+use weir_tests::world::{Answer, Weir, WeirOptions, canaries, until};
 
 use crate::edge::budget::Sink;
 
@@ -68,6 +68,7 @@ fn array(events: usize) -> String {
 
 fn key(id: &str, tenant: &str, role: &str) -> (String, String) {
     let Minted { key, sha256 } = mint(id).unwrap();
+    canaries().note(key.rsplit('_').next().unwrap());
     (key, format!("    - {{id: {id}, sha256: {sha256}, tenant: {tenant}, roles: [{role}]}}\n"))
 }
 

@@ -58,7 +58,7 @@ pub enum Role {
 pub enum Action {
     /// Ask whether the gateway lives, or what it takes. Nobody is asked who they are.
     Probe,
-    /// Scrape metrics.
+    /// Scrape metrics: of the routes that are one's own, or of all for who owns the gateway.
     Scrape,
     /// Send events.
     Ingest,
@@ -127,6 +127,14 @@ impl Identity {
         }
     }
 
+    /// Whether all of the gateway is its business, and not only its routes.
+    pub fn owns_the_gateway(&self) -> bool {
+        match &self.rights {
+            Rights::All => true,
+            Rights::Some { tenant, routes, .. } => tenant.owns_the_gateway() && routes.is_none(),
+        }
+    }
+
     /// What it is called, for people: a key's id, a token's subject.
     pub fn name(&self) -> &str {
         &self.name
@@ -146,7 +154,10 @@ pub fn authorize(identity: &Identity, action: Action, resource: &Resource<'_>) -
                 return Err(unknown_route());
             }
         }
-        Resource::Gateway if action != Action::Probe && (!tenant.owns_the_gateway() || routes.is_some()) => {
+        // Of the metrics each is shown its own; see `Identity::owns_the_gateway`.
+        Resource::Gateway
+            if !matches!(action, Action::Probe | Action::Scrape) && !identity.owns_the_gateway() =>
+        {
             return Err(not_permitted(
                 "this belongs to the gateway as a whole: use a key of the tenant `default`",
             ));
@@ -198,7 +209,10 @@ mod tests {
                 assert_eq!(code(&identity, action, &own), expected, "{action:?} {held:?}");
                 assert_eq!(code(&identity, action, &foreign), Some(Code::UnknownRoute));
                 assert_eq!(code(&identity, action, &Resource::NoRoute), Some(Code::UnknownRoute));
-                assert_eq!(code(&identity, action, &Resource::Gateway), Some(Code::NotPermitted));
+                let shown = enough && action == Action::Scrape;
+                let expected = (!shown).then_some(Code::NotPermitted);
+                assert_eq!(code(&identity, action, &Resource::Gateway), expected, "{action:?} {held:?}");
+                assert!(!identity.owns_the_gateway());
             }
         }
     }
@@ -220,6 +234,7 @@ mod tests {
         assert_eq!(code(&key, Action::Ingest, &Resource::Route(&tenant, "order")), Some(Code::UnknownRoute));
         assert_eq!(code(&key, Action::Operate, &Resource::Gateway), Some(Code::NotPermitted));
         let whole = Identity::new("k", tenant, &[Role::Admin], None);
+        assert!(whole.owns_the_gateway() && !key.owns_the_gateway());
         assert_eq!(code(&whole, Action::Operate, &Resource::Gateway), None);
         assert_eq!(code(&whole, Action::Ingest, &Resource::SomeRoute), Some(Code::NotPermitted));
     }

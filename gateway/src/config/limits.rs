@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::admission::TenantLimits;
+use crate::route::RECORD_OVERHEAD_BYTES;
 
 /// How much the gateway takes at once and how long it waits. Bytes and milliseconds.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -52,9 +53,6 @@ pub struct Limits {
     pub shutdown_timeout_ms: u64,
 }
 
-/// What key, headers and framing may add to an event's data in its record.
-pub const RECORD_OVERHEAD_BYTES: usize = 64 * 1024;
-
 /// What one event costs beside twice its bytes, while it is in flight (librdkafka copies it).
 pub const EVENT_OVERHEAD_BYTES: usize = 512;
 
@@ -83,7 +81,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The largest record: the largest event with its key and headers.
+    /// The largest record: the largest event with its key, headers and envelope.
     pub fn record_bytes_max(&self) -> usize {
         self.event_bytes_max.saturating_add(RECORD_OVERHEAD_BYTES)
     }

@@ -14,7 +14,7 @@ use crate::access::signature::SignatureSettings;
 use crate::event::Selector;
 use crate::event::selector::SelectorError;
 use crate::recent;
-use crate::route::{AfterPlugins, Browser, OnError, Template, dead_letter_topic};
+use crate::route::{AfterPlugins, Browser, ContentMode, OnError, Template, dead_letter_topic};
 
 /// One route: which events it takes, what is done to them, and the topic they go to.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -58,6 +58,10 @@ pub struct RouteSettings {
     pub on_error: OnError,
     /// The Kafka topic. It belongs to this route alone.
     pub topic: String,
+    /// How its records hold events (CloudEvents, Kafka binding): `binary` (attributes are headers, the value is the
+    /// data) or `structured` (the value is an envelope in JSON with all of it). Dead letters are always `binary`.
+    #[serde(default)]
+    pub kafka_content_mode: ContentMode,
     /// Topics a plugin may choose instead.
     #[serde(default)]
     pub topics_allowed: Vec<String>,

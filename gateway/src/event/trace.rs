@@ -24,6 +24,11 @@ impl<'a> Trace<'a> {
     }
 }
 
+/// The trace that a `traceparent` names, if it is well formed.
+pub fn trace_id(parent: &str) -> Option<&str> {
+    parent.get(3..35).filter(|_| is_parent(parent))
+}
+
 fn is_parent(text: &str) -> bool {
     let is_hex = |part: &str, digits| {
         part.len() == digits && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))

@@ -11,7 +11,9 @@ use super::message::Message;
 use super::{Grpc, Refused, api, deadline, reply};
 use crate::event::frame::Framing;
 use crate::event::protobuf;
+use crate::http::doors::Door;
 use crate::http::gate::{Caller, Entry, without_credentials};
+use crate::http::summary::Summary;
 use crate::pipeline::{self, Answer, Ending, Paid, Shape};
 use crate::problem::{Code, Problem};
 
@@ -19,13 +21,22 @@ use crate::problem::{Code, Problem};
 const ROUTE: u64 = 2;
 
 impl Grpc {
-    pub(super) async fn publish(&self, request: Request<Incoming>) -> Result<Response<Body>, Refused> {
+    pub(super) async fn publish(
+        &self,
+        request: Request<Incoming>,
+        summary: &mut Summary,
+    ) -> Result<Response<Body>, Refused> {
+        summary.door = Some(Door::PostEvents);
         let deadline = deadline::of(request.headers())?;
         // Whoever may send nothing has nothing read of it.
         let entry = self.gate.enter(None, Caller::new(request.headers(), request.extensions()))?;
+        summary.entered(&entry);
         let (head, messages) = self.messages(request)?;
+        let begun = Instant::now();
         let message = messages.only(deadline, self.gate.quota(&entry)).await?;
+        summary.read = Some(begun.elapsed());
         let answer = self.take(message, head.headers, &head.extensions, deadline).await?;
+        summary.settled(&answer);
         match of_the_call(&answer) {
             Some(problem) => Err(problem.clone().into()),
             None => Ok(reply::message(&api::PublishResponse { results: reply::results(&answer) })),

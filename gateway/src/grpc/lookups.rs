@@ -1,7 +1,6 @@
 //! `GetEvent` and `QueryEvents`: messages to the read model's words and its answers back. It knows nothing of how an
 //! answer is found or proven.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Body;
@@ -11,9 +10,9 @@ use prost::Message;
 
 use super::api::get_event_request::By;
 use super::{Grpc, Refused, api, deadline, reply};
-use crate::access::Identity;
 use crate::http::doors::Door;
 use crate::http::gate::Caller;
+use crate::http::summary::Summary;
 use crate::problem::{Code, Problem};
 use crate::recent::{AsOf, ById, ByKey, Found, Level, MinPosition, Page, Recent};
 
@@ -24,11 +23,21 @@ const MESSAGE_BYTES_MAX: usize = 64 << 10;
 const TEXT_BYTES_MAX: usize = 512;
 
 impl Grpc {
-    pub(super) async fn get_event(&self, request: Request<Incoming>) -> Result<Response<Body>, Refused> {
+    pub(super) async fn get_event(
+        &self,
+        request: Request<Incoming>,
+        summary: &mut Summary,
+    ) -> Result<Response<Body>, Refused> {
         let deadline = deadline::of(request.headers())?;
-        let door = Door::GetEventById;
-        let (who, asked) = self.asked::<api::GetEventRequest>(request, door, deadline).await?;
-        self.gate.admit_to(&asked.route, door, &who)?;
+        let asked = self
+            .asked::<api::GetEventRequest>(
+                request,
+                Door::GetEventById,
+                |asked| &asked.route,
+                deadline,
+                summary,
+            )
+            .await?;
         let (recent, level, min_position) =
             (self.recent()?, level(asked.level), min_position(asked.min_position)?);
         let finding = async {
@@ -49,11 +58,21 @@ impl Grpc {
         Ok(reply::message(&found(event.found())))
     }
 
-    pub(super) async fn query_events(&self, request: Request<Incoming>) -> Result<Response<Body>, Refused> {
+    pub(super) async fn query_events(
+        &self,
+        request: Request<Incoming>,
+        summary: &mut Summary,
+    ) -> Result<Response<Body>, Refused> {
         let deadline = deadline::of(request.headers())?;
-        let door = Door::GetEvents;
-        let (who, asked) = self.asked::<api::QueryEventsRequest>(request, door, deadline).await?;
-        self.gate.admit_to(&asked.route, door, &who)?;
+        let asked = self
+            .asked::<api::QueryEventsRequest>(
+                request,
+                Door::GetEvents,
+                |asked| &asked.route,
+                deadline,
+                summary,
+            )
+            .await?;
         let (route, ask) = ask(asked)?;
         let page = in_time(deadline, self.recent()?.by_key(&route, &ask)).await?;
         Ok(reply::message(&told(page)))
@@ -64,19 +83,25 @@ impl Grpc {
         self.recent.as_ref().ok_or_else(none)
     }
 
-    /// The message of a call that asks for something, and who asks. Nothing is read of whoever may ask for nothing; may they
-    /// ask for this?
+    /// The message of a call that goes through the door of the same action, to the route that the message names. Nothing
+    /// is read of whoever may go to none.
     pub(super) async fn asked<M: Message + Default>(
         &self,
         request: Request<Incoming>,
         door: Door,
+        route: fn(&M) -> &str,
         deadline: Option<Instant>,
-    ) -> Result<(Arc<Identity>, M), Refused> {
+        summary: &mut Summary,
+    ) -> Result<M, Refused> {
+        *summary = Summary::of(door);
         let who = self.gate.admit_to_some(door, Caller::new(request.headers(), request.extensions()))?;
         let (_, messages) = self.messages(request)?;
         let message = messages.at_most(MESSAGE_BYTES_MAX).only(deadline, None).await?;
         let asked = M::decode(message.bytes).map_err(|_| bad("the message is not the one of this call"))?;
-        Ok((who, asked))
+        summary.route = self.gate.route(route(&asked)).cloned();
+        self.gate.admit_to(route(&asked), door, &who)?;
+        summary.who = Some(who);
+        Ok(asked)
     }
 }
 

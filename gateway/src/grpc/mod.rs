@@ -28,6 +28,7 @@ use tonic::Status;
 use self::message::Messages;
 use crate::http::body::Reader;
 use crate::http::gate::Gate;
+use crate::http::summary::Summary;
 use crate::pipeline::Worker;
 use crate::problem::Problem;
 use crate::recent::Recent;
@@ -73,15 +74,18 @@ impl Grpc {
             *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
             return response;
         }
+        let mut summary = Summary::default();
         let called = match request.uri().path() {
-            "/weir.v1.Events/Publish" => self.publish(request).await,
-            "/weir.v1.Events/PublishStream" => self.publish_stream(request),
-            "/weir.v1.Events/GetEvent" => self.get_event(request).await,
-            "/weir.v1.Events/QueryEvents" => self.query_events(request).await,
-            "/weir.v1.Events/TailEvents" => self.tail_events(request).await,
+            "/weir.v1.Events/Publish" => self.publish(request, &mut summary).await,
+            "/weir.v1.Events/PublishStream" => self.publish_stream(request, &mut summary),
+            "/weir.v1.Events/GetEvent" => self.get_event(request, &mut summary).await,
+            "/weir.v1.Events/QueryEvents" => self.query_events(request, &mut summary).await,
+            "/weir.v1.Events/TailEvents" => self.tail_events(request, &mut summary).await,
             _ => return services::answer(self.services.clone(), self.stopping.clone(), request).await,
         };
-        called.unwrap_or_else(|refused| refused.into_http())
+        let mut response = called.unwrap_or_else(|refused| refused.into_http());
+        response.extensions_mut().insert(summary);
+        response
     }
 
     /// What a call's messages are read from.
@@ -121,7 +125,11 @@ impl From<Problem> for Refused {
 impl Refused {
     fn into_http(self) -> Response<Body> {
         match self {
-            Refused::Problem(problem) => reply::status(&problem).into_http(),
+            Refused::Problem(problem) => {
+                let mut response = reply::status(&problem).into_http();
+                response.extensions_mut().insert(problem.code);
+                response
+            }
             Refused::Status(status) => status.into_http(),
         }
     }

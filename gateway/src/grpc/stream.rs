@@ -21,8 +21,10 @@ use tonic::Status;
 use super::message::{Message, Messages};
 use super::{Grpc, Refused, api, deadline, reply};
 use crate::event::protobuf;
+use crate::http::doors::Door;
 use crate::http::gate::Caller;
 use crate::http::lasting::Lasting;
+use crate::http::summary::Summary;
 use crate::problem::{Code, Problem};
 
 /// Messages that a client may have sent and not seen acknowledged.
@@ -36,9 +38,11 @@ impl Grpc {
     pub(super) fn publish_stream(
         self: &Rc<Self>,
         request: Request<Incoming>,
+        summary: &mut Summary,
     ) -> Result<Response<Body>, Refused> {
+        summary.door = Some(Door::PostEvents);
         let deadline = deadline::of(request.headers())?;
-        self.gate.enter(None, Caller::new(request.headers(), request.extensions()))?;
+        summary.entered(&self.gate.enter(None, Caller::new(request.headers(), request.extensions()))?);
         let (head, messages) = self.messages(request)?;
         // Acks that the client does not read hold up the stream, and nothing else.
         let (frames, receiver) = mpsc::channel(CREDIT);

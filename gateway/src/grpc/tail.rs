@@ -16,6 +16,7 @@ use tonic::Status;
 use super::{Grpc, Refused, api, deadline, lookups, reply};
 use crate::http::doors::Door;
 use crate::http::lasting::Lasting;
+use crate::http::summary::Summary;
 use crate::problem::{Code, Problem};
 use crate::recent::{Begin, Cut, Filter, Follower, Found, Next, Positions};
 
@@ -24,11 +25,21 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 const AGE_MAX: Duration = Duration::from_secs(4 * 3600);
 
 impl Grpc {
-    pub(super) async fn tail_events(&self, request: Request<Incoming>) -> Result<Response<Body>, Refused> {
+    pub(super) async fn tail_events(
+        &self,
+        request: Request<Incoming>,
+        summary: &mut Summary,
+    ) -> Result<Response<Body>, Refused> {
         let deadline = deadline::of(request.headers())?;
-        let door = Door::GetEvents;
-        let (who, asked) = self.asked::<api::TailEventsRequest>(request, door, deadline).await?;
-        self.gate.admit_to(&asked.route, door, &who)?;
+        let asked = self
+            .asked::<api::TailEventsRequest>(
+                request,
+                Door::GetEvents,
+                |asked| &asked.route,
+                deadline,
+                summary,
+            )
+            .await?;
         let some = |text: String| Some(text).filter(|text| !text.is_empty());
         let begin = begin(&asked.after, &asked.from)?;
         let filter = Filter { kind: some(asked.kind), key: some(asked.key), type_: some(asked.r#type) };

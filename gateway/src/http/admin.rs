@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Router};
 use http::{StatusCode, header};
 
 use super::doors::{Door, Doors};
 use super::gate::Gate;
 use super::reply;
+use crate::access::Identity;
 use crate::metrics::Metrics;
 use crate::problem::{Code, Problem};
 
@@ -33,7 +34,7 @@ pub fn router(
         .layer(middleware::from_fn(not_from_a_page))
         .merge(Doors::new(gate).open(Door::Live, health).with_state(live))
         .merge(Doors::new(gate).open(Door::Ready, health).with_state(ready))
-        .merge(Doors::new(gate).open(Door::Metrics, render).with_state((metrics, gauges)))
+        .merge(Doors::new(gate).open(Door::Metrics, render).with_state((Arc::clone(gate), metrics, gauges)))
         .fallback(|| async { reply::not_found() })
 }
 
@@ -52,7 +53,11 @@ async fn health(State(reasons): State<Reasons>) -> Response {
     }
 }
 
-async fn render(State((metrics, gauges)): State<(Arc<Metrics>, Gauges)>) -> Response {
+async fn render(
+    State((gate, metrics, gauges)): State<(Arc<Gate>, Arc<Metrics>, Gauges)>,
+    Extension(identity): Extension<Arc<Identity>>,
+) -> Response {
     gauges();
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render()).into_response()
+    let text = metrics.render(gate.visible(&identity).as_ref());
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }

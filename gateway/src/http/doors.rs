@@ -14,6 +14,7 @@ use axum::routing::{MethodFilter, on};
 use super::audit::Order;
 use super::gate::{Caller, Gate};
 use super::reply;
+use super::summary::Summary;
 use crate::access::Action;
 
 /// Which address a door is at.
@@ -144,23 +145,28 @@ impl<S: Clone + Send + Sync + 'static> Doors<S> {
 async fn guard(
     State((gate, door)): State<(Arc<Gate>, Door)>,
     parameters: Result<RawPathParams, RawPathParamsRejection>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let parameters = parameters.ok();
     let mut parameters = parameters.iter().flatten();
     let route = parameters.find_map(|(name, value)| (name == "route").then_some(value));
     let admitted = gate.admit(door, route, Caller::new(request.headers(), request.extensions()));
-    let Some(order) = Order::of(door, &request) else {
-        return match admitted {
-            Ok(_) => next.run(request).await,
-            Err(problem) => reply::problem(&problem),
-        };
-    };
-    let (who, response) = match admitted {
-        Ok(identity) => (Some(identity), next.run(request).await),
+    let route = route.and_then(|path| gate.route(path)).cloned();
+    let order = Order::of(door, &request);
+    let (who, mut response) = match admitted {
+        Ok(identity) => {
+            if door.action() == Action::Scrape {
+                // What is shown depends on who looks.
+                request.extensions_mut().insert(Arc::clone(&identity));
+            }
+            (Some(identity), next.run(request).await)
+        }
         Err(problem) => (None, reply::problem(&problem)),
     };
-    order.log(who.as_deref(), response.status().as_u16());
+    if let Some(order) = order {
+        order.log(who.as_deref(), response.status().as_u16());
+    }
+    response.extensions_mut().insert(Summary { route, who, ..Summary::of(door) });
     response
 }

@@ -10,8 +10,9 @@ use http::{Extensions, HeaderMap, HeaderName};
 
 use super::doors::Door;
 use crate::access::signature::{Signature, bad_signature};
-use crate::access::{Access, Action, Identity, Names, Presented, Resource, Role, authorize};
+use crate::access::{Access, Action, Identity, Names, Presented, Resource, Role, Tenant, authorize};
 use crate::admission::Quota;
+use crate::metrics::Visible;
 use crate::pipeline::Shared;
 use crate::problem::Problem;
 use crate::route::Route;
@@ -164,8 +165,25 @@ impl Gate {
         self.shared.throttle.of(entry.sender.tenant().or_else(owner)?)
     }
 
+    /// What of the metrics somebody is shown; `None`: all of them.
+    pub(super) fn visible<'g>(&'g self, identity: &'g Identity) -> Option<Visible<'g>> {
+        if identity.owns_the_gateway() {
+            return None;
+        }
+        let own = |route: &&Route| authorize(identity, Action::Scrape, &route.resource()).is_ok();
+        let own = || self.shared.routes.iter().map(Arc::as_ref).filter(own);
+        let topics = |route: &'g Route| {
+            [&route.topic, &route.dead_letter_topic].into_iter().chain(&route.topics_allowed)
+        };
+        Some(Visible {
+            tenant: identity.tenant().map(Tenant::name),
+            routes: own().map(|route| &*route.name).collect(),
+            topics: own().flat_map(topics).map(|topic| &**topic).collect(),
+        })
+    }
+
     /// The route of a path's last part, whoever asks.
-    pub(super) fn route(&self, path: &str) -> Option<&Arc<Route>> {
+    pub fn route(&self, path: &str) -> Option<&Arc<Route>> {
         self.shared.routes.at_path(path)
     }
 

@@ -2,6 +2,7 @@
 //! pipeline's answer a response. What a content type means is decided here, what an event is not.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use hyper::body::Incoming;
 use super::body::{announced_bytes, discard, overloaded};
 use super::gate::{Caller, Entry, Gate, without_credentials};
 use super::preferences::{PREFERENCE_APPLIED, preference};
+use super::summary::Summary;
 use super::{Edge, dry_run, lines, reply};
 use crate::admission::Quota;
 use crate::event::binary::is_binary;
@@ -24,20 +26,26 @@ use crate::problem::{Code, Problem};
 use crate::route::Browser;
 
 /// Answers one ingest request on the worker that accepted its connection. `route` is the path's last part.
-pub async fn ingest(edge: &Edge, route: Option<&str>, request: http::Request<Incoming>) -> Response<Body> {
+pub async fn ingest(
+    edge: &Edge,
+    route: Option<&str>,
+    request: http::Request<Incoming>,
+    summary: &mut Summary,
+) -> Response<Body> {
     let (parts, body) = request.into_parts();
-    let asked = match Asked::of(&edge.gate, route, &parts) {
+    let asked = match Asked::of(&edge.gate, route, &parts, summary) {
         Ok(asked) => asked,
         Err(problem) => {
+            summary.route = route.and_then(|path| edge.gate.route(path)).cloned();
             discard(&parts.headers, body).await;
             return reply::problem(&problem);
         }
     };
     let Some(quota) = edge.gate.quota(&asked.entry) else {
-        let answer = accept(edge, asked, None, parts, body).await;
+        let answer = accept(edge, asked, None, (parts, body), summary).await;
         return answer.unwrap_or_else(|problem| reply::problem(&problem));
     };
-    let answer = accept(edge, asked, Some(quota), parts, body).await;
+    let answer = accept(edge, asked, Some(quota), (parts, body), summary).await;
     reply::with_quota(answer.unwrap_or_else(|problem| reply::problem(&problem)), quota)
 }
 
@@ -51,8 +59,9 @@ struct Asked {
 }
 
 impl Asked {
-    fn of(gate: &Gate, route: Option<&str>, parts: &Parts) -> Result<Self, Problem> {
+    fn of(gate: &Gate, route: Option<&str>, parts: &Parts, summary: &mut Summary) -> Result<Self, Problem> {
         let entry = gate.enter(route, Caller::of(parts))?;
+        summary.entered(&entry);
         let (shape, framing) = shape(&parts.headers, entry.route.as_deref().map(|route| &route.browser))?;
         let dry_run = dry_run::is_wanted(parts.uri.query())?;
         let strict = preference(&parts.headers, "handling") == Some("strict");
@@ -70,10 +79,11 @@ async fn accept(
     edge: &Edge,
     asked: Asked,
     quota: Option<&Arc<Quota>>,
-    parts: Parts,
-    body: Incoming,
+    (parts, body): (Parts, Incoming),
+    summary: &mut Summary,
 ) -> Result<Response<Body>, Problem> {
     let (framing, dry_run, strict) = (asked.framing, asked.dry_run, asked.strict);
+    summary.announced = announced_bytes(&parts.headers);
     // A signature is over the whole body: nothing of it is an event before.
     let piecemeal = framing == Framing::Ndjson && !dry_run && !strict && !asked.entry.is_signed();
     if piecemeal && lines::are_wanted(&parts.headers) {
@@ -82,7 +92,7 @@ async fn accept(
         return Ok(lines::answer(edge, request, body, quota.cloned()));
     }
     // What is too large for anybody is the reader's to refuse.
-    let announced = announced_bytes(&parts.headers).filter(|bytes| *bytes <= edge.reader.body_bytes_max);
+    let announced = summary.announced.filter(|bytes| *bytes <= edge.reader.body_bytes_max);
     let pay = |bytes| quota.map_or(Ok(()), |quota| quota.bytes(bytes));
     if let Err(problem) = announced.map_or(Ok(()), pay) {
         discard(&parts.headers, body).await;
@@ -92,7 +102,9 @@ async fn accept(
         edge.gate.verify(&asked.entry, &parts.headers, body)?;
         if announced.is_none() { pay(body.len()) } else { Ok(()) }
     };
+    let begun = Instant::now();
     let read = edge.reader.read(&parts.headers, body, judge).await?;
+    summary.read = Some(begun.elapsed());
     let minimal = preference(&parts.headers, "return") == Some("minimal");
     let paid = if quota.is_some() { Paid::Bytes } else { Paid::Nothing };
     let request = asked.request(parts.headers, read, paid);
@@ -101,6 +113,7 @@ async fn accept(
         return Ok(dry_run::answer(&fates, batch));
     }
     let answer = edge.worker.run(request).await?;
+    summary.settled(&answer);
     let short = minimal.then(|| reply::minimal(&answer)).flatten();
     let mut response = short.unwrap_or_else(|| reply::answer(&answer));
     if strict {

@@ -1,5 +1,6 @@
 //! The HTTP edge: bytes of a request to the pipeline's words and back. It decides nothing about events.
 
+pub mod access_log;
 pub mod admin;
 pub mod audit;
 pub mod body;
@@ -13,6 +14,7 @@ pub mod recent;
 pub mod recent_admin;
 pub mod reload;
 pub mod reply;
+pub mod summary;
 pub mod tls;
 pub mod workers;
 
@@ -32,6 +34,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -41,10 +44,14 @@ use hyper::body::Incoming;
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 
+use self::access_log::AccessLog;
 use self::body::Reader;
 use self::doors::{Door, Listener};
 use self::gate::Gate;
-use crate::metrics::Metrics;
+use self::lasting::Lasting;
+use self::summary::{Head, Summary};
+use crate::access::Action;
+use crate::metrics::{Kind, Metrics, Stage};
 use crate::pipeline::Worker;
 use crate::problem::{Code, Problem};
 
@@ -87,6 +94,8 @@ pub struct Edge {
     pub rpc: Rpc,
     /// Where answers are counted.
     pub metrics: Arc<Metrics>,
+    /// Where requests are told of.
+    pub log: AccessLog,
     /// Turns true when the gateway stops.
     pub stopping: watch::Receiver<bool>,
     /// Bounds on its connections.
@@ -105,6 +114,8 @@ impl fmt::Debug for Rpc {
 impl Edge {
     /// Answers one request.
     pub async fn answer(self: Rc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        let begun = Instant::now();
+        let (head, mut summary) = (Head::of(&request), Summary::default());
         let reader = cors::reader(&self.gate, &request);
         let mut response = if request
             .uri()
@@ -113,16 +124,35 @@ impl Edge {
         {
             reply::problem(&Problem::new(Code::UriTooLong, "a request target may have at most 8192 bytes"))
         } else {
-            self.dispatch(request).await
+            self.dispatch(request, &mut summary).await
         };
         if let Some(origin) = reader {
             cors::allow(&mut response, origin);
         }
         self.metrics.answered(response.status().as_u16());
+        // Whoever answered behind the router, or over gRPC, left it there.
+        let summary = response.extensions_mut().remove().unwrap_or(summary);
+        let now = Instant::now();
+        self.log.answered(&head, &summary, &response, (begun, now));
+        self.measure(&summary, &response, now - begun);
         Ok(response)
     }
 
-    async fn dispatch(&self, request: Request<Incoming>) -> Response<Body> {
+    fn measure(&self, summary: &Summary, response: &Response<Body>, took: Duration) {
+        let kind = match summary.door.map(Door::action) {
+            Some(Action::Ingest) => Kind::Ingest,
+            Some(Action::Lookup) => Kind::Lookup,
+            _ => return,
+        };
+        // What lasts is hardly answered when its head is.
+        if response.extensions().get::<Lasting>().is_none() {
+            let metrics = self.worker.metrics_of(summary.route.as_ref());
+            metrics.answered(kind, took);
+            summary.read.iter().for_each(|read| metrics.took(Stage::Body, *read));
+        }
+    }
+
+    async fn dispatch(&self, request: Request<Incoming>, summary: &mut Summary) -> Response<Body> {
         if is_grpc(&request) {
             return (self.rpc.0)(request).await;
         }
@@ -133,10 +163,11 @@ impl Edge {
         });
         let table = rest.map(|name| name.map_or("/v1/events", |_| "/v1/events/{route}"));
         let door = table.and_then(|path| Door::at(Listener::Public, request.method(), path));
+        summary.door = door;
         match (door, rest) {
             (Some(Door::PostCloudEvent | Door::PostEvents), Some(name)) => {
                 let name = name.map(str::to_owned);
-                ingest::ingest(self, name.as_deref(), request).await
+                ingest::ingest(self, name.as_deref(), request, summary).await
             }
             (Some(Door::AskCloudEvent | Door::AskEvents), Some(name)) => {
                 options::options(request.headers(), methods(name))

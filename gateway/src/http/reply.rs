@@ -103,6 +103,8 @@ pub fn problem(problem: &Problem) -> Response<Body> {
     write_problem(&mut out, problem);
     let status = StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = json(status, "application/problem+json", out);
+    // For whoever tells of it; it does not go out.
+    response.extensions_mut().insert(problem.code);
     if let Some(seconds) = problem.retry_after_s() {
         response.headers_mut().insert(RETRY_AFTER, seconds.into());
     }

@@ -107,7 +107,7 @@ impl Worker {
 
     /// Counts events that no route takes.
     fn refuse(&self, problem: Problem, events: usize) -> Problem {
-        InFlight::new(self.shared.metrics_of(None), events).refuse(problem)
+        InFlight::new(Arc::clone(self.shared.metrics_of(None)), events).refuse(problem)
     }
 }
 

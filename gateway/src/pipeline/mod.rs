@@ -92,9 +92,8 @@ impl Shared {
         names.map(|name| (Arc::clone(&name), metrics.route(&name))).collect()
     }
 
-    fn metrics_of(&self, route: Option<&Arc<Route>>) -> Arc<RouteMetrics> {
-        let name = route.map_or(NO_ROUTE, |route| &route.name);
-        Arc::clone(&self.metrics[name])
+    fn metrics_of(&self, route: Option<&Arc<Route>>) -> &Arc<RouteMetrics> {
+        &self.metrics[route.map_or(NO_ROUTE, |route| &route.name)]
     }
 }
 
@@ -165,6 +164,11 @@ impl Worker {
         &self.shared.limits
     }
 
+    /// The metrics of a route, or of what no route takes.
+    pub fn metrics_of(&self, route: Option<&Arc<Route>>) -> &RouteMetrics {
+        self.shared.metrics_of(route)
+    }
+
     /// Takes a request's events to their endings. A client that goes away does not leave them half done.
     pub async fn run(self: &Rc<Self>, request: Request) -> Result<Answer, Problem> {
         self.run_until(request, None).await
@@ -202,7 +206,7 @@ impl Worker {
     ) -> Result<Answer, Problem> {
         let frames = frame(&request.body, request.framing, &self.shared.limits)?;
         let (events, batch) = (frames.events, frames.batch);
-        let in_flight = InFlight::new(self.shared.metrics_of(Some(route)), events.len());
+        let in_flight = InFlight::new(Arc::clone(self.shared.metrics_of(Some(route))), events.len());
         if !request.permit.grow(EVENT_OVERHEAD_BYTES * events.len().saturating_sub(1)) {
             let detail = "too many bytes in flight; try again in a moment";
             return Err(in_flight.refuse(Problem::new(Code::Overloaded, detail)));

@@ -201,7 +201,7 @@ mod tests {
         let metrics = Metrics::new().expect("registers");
         let in_flight = InFlight::new(metrics.route("r"), 2);
         in_flight.settle(&[Ending::Refused(Problem::new(Code::InvalidJson, ""))]);
-        let text = String::from_utf8(metrics.render()).expect("text");
+        let text = String::from_utf8(metrics.render(None)).expect("text");
         assert!(text.contains(r#"weir_events_out_total{code="",outcome="lost",route="r"} 1"#), "{text}");
         assert!(
             text.contains(r#"weir_events_out_total{code="invalid-json",outcome="refused",route="r"} 1"#),

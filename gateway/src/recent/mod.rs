@@ -4,6 +4,7 @@
 mod answer;
 mod body;
 mod control;
+mod envelope;
 mod feed;
 mod fill;
 mod free;

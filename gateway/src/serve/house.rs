@@ -15,6 +15,7 @@ use crate::access::Access;
 use crate::config::Config;
 use crate::event::budget::Budget;
 use crate::grpc::{self, Grpc, Ready};
+use crate::http::access_log::AccessLog;
 use crate::http::admin::{Gauges, Reasons};
 use crate::http::body::Reader;
 use crate::http::gate::Gate;
@@ -138,6 +139,7 @@ impl House {
             stopping: stopping.clone(),
         });
         let rpc = Rpc(Box::new(move |request| Box::pin(Rc::clone(&grpc).answer(request))));
+        let log = AccessLog::new(self.config.log.access_lines_per_s_max);
         Rc::new(Edge {
             worker,
             gate,
@@ -145,6 +147,7 @@ impl House {
             lookups,
             rpc,
             metrics: Arc::clone(ground.metrics()),
+            log,
             stopping,
             limits,
         })

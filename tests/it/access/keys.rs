@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tonic::Code;
 use weir_tests::world::until;
 
 use super::{Answer, Stage, key, secret};
+use crate::grpc::{self, PUBLISH};
 
 const SECONDS: Duration = Duration::from_secs(5);
 
@@ -44,6 +46,12 @@ async fn whatever_is_wrong_with_a_key_the_answer_is_one() {
         }
         assert_eq!((refused.status, &refused.text, &refused.headers), (401, &first.text, &like), "{name}");
     }
+    let http = grpc::by_hand();
+    for (name, value) in bad.iter().filter(|(_, value)| value.is_ascii()) {
+        let call = grpc::publish(&http, stage.weir.url(PUBLISH), &[(name, value)], "orders").await;
+        assert_eq!(call, Some((Code::Unauthenticated, "unauthorized".to_owned())), "{name}, over gRPC");
+    }
+    assert_eq!(stage.publish(Some(&good)).await, None);
     for (name, value) in [("authorization", format!("bEaReR {good}")), ("x-api-key", good.clone())] {
         let taken = Answer::to(post().header(name, value)).await;
         assert_eq!(taken.status, 201, "{taken:?}");

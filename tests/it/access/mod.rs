@@ -1,7 +1,9 @@
 //! Who may do what, over the gateway's own listeners, on the mock cluster of `weir dev`.
 
 mod keys;
+mod lines;
 mod matrix;
+mod metrics;
 mod signed;
 mod starting;
 mod tokens;
@@ -10,8 +12,12 @@ mod traces;
 use std::time::Duration;
 
 use reqwest::Method;
+use serde_json::Value;
+use tonic::Code;
 use weir::access::{Minted, mint};
-use weir_tests::world::{Answer, Weir, WeirOptions};
+use weir_tests::world::{Answer, Weir, WeirOptions, canaries};
+
+use crate::grpc::{self, PUBLISH};
 
 /// A gateway with a route for each of three tenants.
 struct Stage {
@@ -20,7 +26,7 @@ struct Stage {
 }
 
 const ROUTES: &str = r#"
-log: {format: json, level: debug}
+log: {format: json, level: debug, access_lines_per_s_max: 10000}
 routes:
   - name: orders
     tenant: shop
@@ -66,8 +72,22 @@ impl Stage {
         self.ask(Method::POST, self.weir.url(path), key, r#"{"key":"k"}"#).await
     }
 
+    /// Publishes an event to `orders` over gRPC: the status and its reason, nothing if it was stored.
+    async fn publish(&self, key: Option<&str>) -> Option<(Code, String)> {
+        let bearer = key.map(|key| format!("Bearer {key}"));
+        let headers: Vec<_> = bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
+        grpc::publish(&grpc::by_hand(), self.weir.url(PUBLISH), &headers, "orders").await
+    }
+
     async fn get(&self, url: String, key: Option<&str>) -> Answer {
         self.ask(Method::GET, url, key, "").await
+    }
+
+    /// The lines of the log that are of this target.
+    fn logged(&self, target: &str) -> Vec<Value> {
+        let log = self.weir.process().log();
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.filter(|line| line["target"] == target).collect()
     }
 
     /// Whether no log line holds any of these.
@@ -82,6 +102,7 @@ impl Stage {
 /// A key and its stanza, as one line of a list.
 fn key(id: &str, tenant: &str, rest: &str) -> (String, String) {
     let Minted { key, sha256 } = mint(id).unwrap();
+    canaries().note(secret(&key));
     (key, format!("- {{id: {id}, sha256: {sha256}, tenant: {tenant}, {rest}}}\n"))
 }
 

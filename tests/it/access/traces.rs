@@ -1,7 +1,6 @@
 //! What the gateway tells of its clients: orders in the audit log, and no secret or payload anywhere.
 
 use reqwest::Method;
-use serde_json::Value;
 
 use super::{Answer, Stage, key, secret};
 
@@ -14,10 +13,8 @@ async fn every_order_is_in_the_audit_log_with_who_from_where_and_what_came_of_it
     assert_ne!(given.status, 401, "{given:?}");
     assert_eq!(stage.ask(Method::POST, url, None, "").await.status, 401);
     assert_eq!(stage.get(stage.weir.admin_url("/admin/v1/plugins"), Some(&admin)).await.status, 200);
-    let log = stage.weir.process().log();
-    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let orders: Vec<Value> = lines.filter(|line| line["target"] == "audit").collect();
-    assert_eq!(orders.len(), 2, "a look is no order: {log}");
+    let orders = stage.logged("audit");
+    assert_eq!(orders.len(), 2, "a look is no order: {orders:?}");
     for (order, (who, status)) in orders.iter().zip([("night-shift", given.status), ("nobody known", 401)]) {
         assert_eq!((&order["who"], &order["status"]), (&who.into(), &status.into()), "{order}");
         assert_eq!(
@@ -71,5 +68,8 @@ async fn no_secret_and_no_payload_is_in_a_log_a_metric_or_an_answer_to_others() 
             assert!(!answer.text.contains(canary), "{canary} in {answer:?}");
         }
     }
+    let lines = stage.logged("access");
+    assert_eq!(lines.len(), told.len() - 1, "each request has a line, but not that of the admin listener");
+    assert!(lines.iter().any(|line| line["code"] == "unauthorized"), "{lines:?}");
     stage.never_logged(&[payload, header, query, id, secret(&writer), secret(&admin)]);
 }

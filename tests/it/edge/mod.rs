@@ -5,12 +5,12 @@
 //! is another than that list's, `differs.rs` says why.
 
 pub(crate) mod budget;
-mod compressed;
+pub(crate) mod compressed;
 mod connections;
 mod differs;
 mod floods;
 mod framing;
-mod gate;
+pub(crate) mod gate;
 mod json_suite;
 mod order;
 mod rows;

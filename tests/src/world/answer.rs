@@ -3,6 +3,8 @@
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
+use super::canaries;
+
 /// What came back of a request.
 #[derive(Debug)]
 pub struct Answer {
@@ -16,7 +18,9 @@ impl Answer {
     pub async fn to(request: reqwest::RequestBuilder) -> Answer {
         let response = request.send().await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Answer { status, headers, text: response.text().await.unwrap() }
+        let text = response.text().await.unwrap();
+        canaries().told(&text);
+        Answer { status, headers, text }
     }
 
     /// Its JSON; null if it is none.

@@ -4,6 +4,7 @@
 
 mod answer;
 mod broker;
+mod canary;
 mod folder;
 pub mod inputs;
 mod kafka;
@@ -18,6 +19,7 @@ mod watchdog;
 mod weir;
 
 pub use self::answer::Answer;
+pub use self::canary::{Canaries, canaries};
 pub use self::kafka::{Kafka, KafkaOptions, SaslAccess};
 pub use self::ports::free_port;
 pub use self::process::{Launch, Process};

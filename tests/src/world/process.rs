@@ -108,6 +108,10 @@ impl Process {
         String::from_utf8_lossy(&std::fs::read(self.launch.log_path()).unwrap_or_default()).into_owned()
     }
 
+    pub(super) fn log_path(&self) -> PathBuf {
+        self.launch.log_path()
+    }
+
     /// Panics with the log if it has ended: whoever waits for it need not wait on.
     pub fn assert_running(&self) {
         if let Some(status) = self.exited() {

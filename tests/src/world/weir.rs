@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use super::folder::Folder;
-use super::{Launch, Process, free_port, inputs, until};
+use super::{Launch, Process, canaries, free_port, inputs, until};
 
 /// How to start a gateway. In `args`, `config` and `env`, `{listen}` and `{admin}` stand for the addresses of its
 /// two listeners (`127.0.0.1:port`), and in `args` `{config}` stands for the path of the config file.
@@ -54,6 +54,13 @@ pub struct Weir {
     admin: String,
     ready_timeout: Duration,
     folder: Folder,
+}
+
+impl Drop for Weir {
+    fn drop(&mut self) {
+        self.process.kill();
+        canaries().log(&self.process.log_path());
+    }
 }
 
 impl Weir {

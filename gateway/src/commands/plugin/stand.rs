@@ -32,7 +32,11 @@ impl Stand {
     pub(super) fn new(given: &Given, log_level: &str) -> Result<Self, Failure> {
         let file = build::wasm(&given.plugin)?;
         let folder = file.parent().unwrap_or(Path::new("")).to_owned();
-        let log = telemetry::Settings { format: Some(Format::Text), level: log_level.to_owned() };
+        let log = telemetry::Settings {
+            format: Some(Format::Text),
+            level: log_level.to_owned(),
+            ..telemetry::Settings::default()
+        };
         telemetry::start(&log).map_err(|error| Failure::Other(error.to_string()))?;
         Ok(Stand {
             wasm: build::read(&file)?,
