@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         Ok(Command::Keys(args)) => commands::keys::run(&args),
         Ok(Command::Plugin(args)) => commands::plugin::run(&args),
         Ok(Command::Recent(args)) => commands::recent::run(&args),
+        Ok(Command::Reload(args)) => commands::reload::run(&args),
         Ok(Command::CompilePlugin(args)) => compile_plugin(&args),
         Err(code) => return code,
     };

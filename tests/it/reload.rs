@@ -1,6 +1,7 @@
 //! Another config while the gateway runs: all of it holds from one moment on, or none of it; what was let in before
 //! that is answered as it was promised.
 
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -60,7 +61,10 @@ async fn an_order_puts_routes_and_limits_in_force_before_it_is_answered() {
     }
 
     weir.write_config(&config("", &["orders", "parcels"]));
-    assert_eq!(reload(&weir).await.status, 200);
+    let admin = weir.admin_url("");
+    let ordered = Command::new(inputs::weir()).args(["reload", "--admin", &admin]).output().unwrap();
+    let said = String::from_utf8_lossy(&ordered.stdout).into_owned();
+    assert_eq!(said, "the config is in force; changed: limits\n", "{ordered:?}");
     for route in ["orders", "parcels"] {
         let stored = post(&weir, route).await;
         assert_eq!(stored.status, 201, "{stored:?}");

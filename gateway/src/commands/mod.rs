@@ -2,10 +2,12 @@
 //!
 //! The roles that stay, `serve` and `dev`, are not here; `main` brings them together with their flags.
 
+pub mod admin;
 pub mod checks;
 pub mod keys;
 pub mod plugin;
 pub mod recent;
+pub mod reload;
 pub mod test;
 pub mod topics;
 pub mod validate;
@@ -37,6 +39,7 @@ First steps:
   weir serve -c weir.yaml                take events
   weir plugin new --lang rust my-keys    begin a plugin
   weir recent status                     how far lookups reach in a running gateway
+  weir reload                            another config in force, without a restart
   weir keys new --id shop --role write   a key for a client, and its stanza for the config
   weir config schema > weir.schema.json  the config's keys, for your editor
 
@@ -67,6 +70,10 @@ pub enum Command {
     Plugin(plugin::PluginArgs),
     /// What a running gateway's lookups rest on; hide events, or read them from Kafka anew.
     Recent(recent::RecentArgs),
+    /// Have a running gateway read its config again: routes, plugins, schemas and limits, without a restart.
+    ///
+    /// SIGHUP does the same, and so does a change of the file; this one says what came of it.
+    Reload(reload::ReloadArgs),
     /// Compile one plugin from standard input to standard output; the gateway calls this itself.
     #[command(hide = true)]
     CompilePlugin(CompilePluginArgs),

@@ -3,39 +3,20 @@
 //! Decides nothing: it asks, and prints the answer.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use http::HeaderValue;
-use http::header::AUTHORIZATION;
 use serde_json::Value;
-use ureq::SendBody;
-use ureq::middleware::MiddlewareNext;
-use ureq::tls::{PemItem, RootCerts, TlsConfig};
 
-use super::{Failure, Output, print};
-
-/// An order may wait for Kafka's acknowledgement.
-const TIMEOUT: Duration = Duration::from_secs(30);
+use super::Failure;
+use super::admin::AdminArgs;
 
 /// Flags of `weir recent`.
 #[derive(Debug, Args)]
 pub struct RecentArgs {
-    /// The admin listener of a running gateway, any of those that share the Kafka; `https://…` if it has TLS.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090", global = true)]
-    pub admin: String,
-    /// The authority of its certificate, a PEM file; absent: those that everyone knows.
-    #[arg(long, value_name = "FILE", global = true)]
-    pub admin_ca: Option<PathBuf>,
-    /// A key with the role `admin`, for a gateway that asks for one; better in the environment, where no other user
-    /// of the machine sees it.
-    #[arg(long, value_name = "KEY", env = "WEIR_ADMIN_KEY", hide_env_values = true, global = true)]
-    pub admin_key: Option<String>,
-    /// How to print the answer.
-    #[arg(short, long, value_enum, default_value_t, global = true)]
-    pub output: Output,
+    /// Which gateway; any of those that share the Kafka.
+    #[command(flatten)]
+    pub admin: AdminArgs,
     /// What to do.
     #[command(subcommand)]
     pub action: RecentAction,
@@ -104,15 +85,12 @@ pub struct InvalidateArgs {
 
 /// `weir recent`.
 pub fn run(args: &RecentArgs) -> Result<ExitCode, Failure> {
-    let agent = agent(args.admin_key.as_deref(), args.admin_ca.as_deref())?;
-    let admin = match args.admin.split_once("://") {
-        Some(_) => args.admin.trim_end_matches('/').to_owned(),
-        None => format!("http://{}", args.admin),
-    };
+    let gateway = args.admin.gateway()?;
     let url = |rest: &[&str]| {
         let path: Vec<_> = rest.iter().map(|part| escaped(part)).collect();
-        format!("{admin}/admin/v1/recent{}", path.iter().fold(String::new(), |all, part| all + "/" + part))
+        gateway.url(&path.iter().fold("/recent".to_owned(), |all, part| all + "/" + part))
     };
+    let agent = &gateway.agent;
     let answer = match &args.action {
         RecentAction::Status => agent.get(url(&[])).call(),
         RecentAction::Invalidations { route } => agent.get(url(&[route])).call(),
@@ -124,55 +102,7 @@ pub fn run(args: &RecentArgs) -> Result<ExitCode, Failure> {
             agent.post(url(&[route, "rebuild"])).query_pairs(partition).send_empty()
         }
     };
-    let mut answer = answer.map_err(|error| {
-        let hint = "is a gateway running there? --admin names its admin listener";
-        Failure::Other(format!("{admin}: {error}; {hint}"))
-    })?;
-    let good = answer.status().is_success();
-    let json: Value = answer
-        .body_mut()
-        .read_json()
-        .map_err(|error| Failure::Other(format!("{admin}: no gateway's answer: {error}")))?;
-    if !good {
-        let text = |name: &str| json[name].as_str().unwrap_or_default().to_owned();
-        return Err(Failure::Other(format!("{}: {}", text("code"), text("detail"))));
-    }
-    match args.output {
-        Output::Json => print(&format!("{json:#}\n"))?,
-        Output::Text => print(&text(&args.action, &json))?,
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// A client that shows the key with all that it asks.
-fn agent(key: Option<&str>, authority: Option<&Path>) -> Result<ureq::Agent, Failure> {
-    let config = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false);
-    let config = match authority {
-        Some(path) => config.tls_config(TlsConfig::builder().root_certs(trusted(path)?).build()),
-        None => config,
-    };
-    let Some(key) = key else { return Ok(config.build().into()) };
-    let unusable =
-        |_| Failure::Config("the admin key is no key: it has characters that no key has".to_owned());
-    let bearer = HeaderValue::try_from(format!("Bearer {key}")).map_err(unusable)?;
-    let show = move |mut request: http::Request<SendBody<'_>>, next: MiddlewareNext<'_>| {
-        request.headers_mut().insert(AUTHORIZATION, bearer.clone());
-        next.handle(request)
-    };
-    Ok(config.middleware(show).build().into())
-}
-
-/// The authorities of a file.
-fn trusted(path: &Path) -> Result<RootCerts, Failure> {
-    let unusable = |why: &dyn std::fmt::Display| Failure::Config(format!("{}: {why}", path.display()));
-    let text = std::fs::read(path).map_err(|error| unusable(&error))?;
-    let certificates: Vec<_> = ureq::tls::parse_pem(&text)
-        .filter_map(|item| match item {
-            Ok(PemItem::Certificate(certificate)) => Some(certificate),
-            _ => None,
-        })
-        .collect();
-    if certificates.is_empty() { Err(unusable(&"no certificate in PEM")) } else { Ok(certificates.into()) }
+    gateway.tell(answer, |json| text(&args.action, json))
 }
 
 impl InvalidateArgs {
