@@ -34,6 +34,7 @@ pub mod telemetry;
 pub mod access;
 
 pub mod event;
+pub mod traces;
 pub mod admission;
 pub mod schema;
 pub mod plugin;

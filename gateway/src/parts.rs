@@ -22,6 +22,7 @@ use crate::pipeline::{Lanes, Shadows, Shared};
 use crate::plugin::{self, Compiler, Counters, Host, Place, Plugin, ReadHash, Tables, Versions};
 use crate::route::{Match, Route, Routes, dead_letter_topic};
 use crate::schema::{self, Registry, Schemas};
+use crate::traces::Traces;
 use crate::valkey;
 
 /// What the config says cannot be made. Says which part, and why.
@@ -64,6 +65,12 @@ pub fn tls(config: &Config, metrics: &Metrics) -> Result<[Option<Arc<Tls>>; 2], 
     };
     let listen = start(&config.tls, Listener::Public).map_err(unusable)?;
     Ok([listen, start(&config.admin_tls, Listener::Admin).map_err(unusable)?])
+}
+
+/// Which requests are traced.
+pub fn traces(config: &Config, metrics: &Metrics) -> Result<Traces, Unusable> {
+    let Some(settings) = config.traces.clone() else { return Ok(Traces::default()) };
+    Traces::start(settings, metrics.registry()).map_err(|error| Unusable(error.to_string()))
 }
 
 /// How the events of routes are signed, by the route's name.

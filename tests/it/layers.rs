@@ -12,6 +12,7 @@ const LINE: &[&[&str]] = &[
     &["telemetry"],
     &["access"],
     &["event"],
+    &["traces"],
     &["admission"],
     &["schema"],
     &["plugin"],

@@ -74,7 +74,7 @@ fn every_code_has_a_grpc_status_of_its_own_kind() {
 #[test]
 fn architecture_draws_the_import_line_that_the_test_keeps() {
     let text = document("ARCHITECTURE.md").replace('\n', " ");
-    let line = "problem · metrics · secret · telemetry · access · event · admission · schema · plugin · route · ports · \
+    let line = "problem · metrics · secret · telemetry · access · event · traces · admission · schema · plugin · route · ports · \
                 {kafka, valkey, memory} · recent · pipeline · http · grpc · config · parts · serve · {dev, commands} · main";
     assert!(text.contains(line), "ARCHITECTURE.md has another import line");
     assert!(document("ARCHITECTURE.md").lines().count() <= 200);

@@ -58,8 +58,9 @@ impl Grpc {
         without_credentials(&mut headers);
         let (shape, framing, strict) = (Shape::Protobuf, Framing::Protobuf, false);
         let paid = Paid::Nothing;
+        let span = extensions.get().cloned();
         let request =
-            pipeline::Request { sender, route, shape, framing, strict, headers, body, permit, paid };
+            pipeline::Request { sender, route, shape, framing, strict, headers, body, permit, paid, span };
         self.worker.run_until(request, deadline).await
     }
 }

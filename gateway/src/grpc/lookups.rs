@@ -73,7 +73,7 @@ impl Grpc {
         head: &Parts,
         summary: &mut Summary,
     ) -> Result<(), Problem> {
-        *summary = Summary { route: self.gate.route(route).cloned(), ..Summary::of(door) };
+        (summary.door, summary.route) = (Some(door), self.gate.route(route).cloned());
         summary.who = Some(self.gate.admit(door, Some(route), Caller::of(head))?);
         Ok(())
     }

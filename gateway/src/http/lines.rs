@@ -31,6 +31,7 @@ use crate::event::frame::Framing;
 use crate::pipeline::{Paid, Request, Shape, Worker};
 use crate::problem::{Code, Problem};
 use crate::route::Route;
+use crate::traces::Span;
 
 /// A piece ends at so many bytes, if one of its lines does.
 const PIECE_BYTES: usize = 256 << 10;
@@ -56,8 +57,8 @@ pub(super) fn answer(
     quota: Option<Arc<Quota>>,
 ) -> Response<Body> {
     let (out, answered) = mpsc::channel(1);
-    let Request { sender, route, shape, headers, permit, paid, .. } = request;
-    let template = Template { sender, route, shape, headers, paid, quota };
+    let Request { sender, route, shape, headers, permit, paid, span, .. } = request;
+    let template = Template { sender, route, shape, headers, paid, span, quota };
     let source = Source {
         body,
         held: BytesMut::new(),
@@ -84,6 +85,7 @@ struct Template {
     shape: Shape,
     headers: HeaderMap,
     paid: Paid,
+    span: Option<Arc<Span>>,
     quota: Option<Arc<Quota>>,
 }
 
@@ -128,6 +130,7 @@ async fn settle(worker: &Rc<Worker>, template: &Template, body: Bytes, permit: P
         body,
         permit,
         paid: template.paid,
+        span: template.span.clone(),
     };
     match worker.run(request).await {
         Ok(answer) => reply::lines(&answer),

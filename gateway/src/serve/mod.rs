@@ -31,6 +31,7 @@ use crate::parts::{self, Unusable};
 use crate::pipeline::{Shared, Worker};
 use crate::ports::RecentStore;
 use crate::recent::{Mode, Recent};
+use crate::traces::Traces;
 
 /// Why serving could not begin, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +111,7 @@ async fn serve(
     let metrics = Arc::new(Metrics::new().map_err(|error| ServeError::Config(error.to_string()))?);
     let shared = Arc::new(parts::shared(config, &metrics)?);
     let gate = Gate::new(parts::access(config, &metrics)?, parts::signatures(config)?, Arc::clone(&shared));
+    let traces = parts::traces(config, &metrics)?;
     let [tls, admin_tls] = parts::tls(config, &metrics)?;
     let reads_valkey = read_model.is_none();
     let read_model = lookups::start(config, read_model)?;
@@ -130,7 +132,8 @@ async fn serve(
         let ready = Arc::clone(&ready);
         move || ready().is_empty()
     }));
-    let edge = edges(config, &shared, &gate, &budget, &metrics, (recent.clone(), stopped.clone(), is_ready));
+    let told = (Arc::clone(&metrics), traces.clone());
+    let edge = edges(config, &shared, &gate, &budget, told, (recent.clone(), stopped.clone(), is_ready));
     let workers = Workers::start(config.worker_count(), limits, tls.as_ref(), &stopped, edge);
     let workers = Arc::new(workers.map_err(ServeError::system("the workers cannot start"))?);
     let admin = admin_router(
@@ -168,6 +171,7 @@ async fn serve(
         move || {
             workers.close();
             producers.stop(timeout);
+            traces.stop();
         }
     });
     drop(finished.await);
@@ -204,10 +208,10 @@ fn edges(
     shared: &Arc<Shared>,
     gate: &Arc<Gate>,
     budget: &Arc<Budget>,
-    metrics: &Arc<Metrics>,
+    (metrics, traces): (Arc<Metrics>, Traces),
     (recent, stopping, ready): (Option<Recent>, watch::Receiver<bool>, Ready),
 ) -> impl Fn(Arc<AtomicUsize>) -> Rc<Edge> + Clone + Send + 'static {
-    let (shared, budget, metrics) = (Arc::clone(shared), Arc::clone(budget), Arc::clone(metrics));
+    let (shared, budget) = (Arc::clone(shared), Arc::clone(budget));
     let gate = Arc::clone(gate);
     let (limits, log) = (http_limits(config), config.log.access_lines_per_s_max);
     move |running| {
@@ -229,8 +233,8 @@ fn edges(
             stopping: stopping.clone(),
         });
         let rpc = Rpc(Box::new(move |request| Box::pin(Rc::clone(&grpc).answer(request))));
-        let log = AccessLog::new(log);
-        Rc::new(Edge { worker, gate, reader, lookups, rpc, metrics, log, stopping })
+        let (log, traces) = (AccessLog::new(log), traces.clone());
+        Rc::new(Edge { worker, gate, reader, lookups, rpc, metrics, log, traces, stopping })
     }
 }
 
