@@ -1,16 +1,18 @@
 //! The role for the first minutes: one process, nothing else installed. Kafka is librdkafka's mock cluster,
 //! the read model is in memory, and both are gone when the process ends.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 
-use crate::config::Config;
+use crate::config::route_settings::RouteSettings;
+use crate::config::{Config, Loaded};
 use crate::memory::Memory;
 use crate::recent::{CONTROL_TOPIC, Mode};
-use crate::serve::{self, Addresses, ReadModel, ServeError};
+use crate::serve::{self, Addresses, ReadModel, ServeError, Source};
 
 /// The example's config within a checkout.
 const EXAMPLE: &str = "deploy/dev.yaml";
@@ -28,20 +30,23 @@ pub fn example() -> Result<PathBuf, ServeError> {
 }
 
 /// The Kafka of `weir dev`.
-pub struct Kafka(MockCluster<'static, DefaultProducerContext>);
+pub struct Kafka {
+    cluster: MockCluster<'static, DefaultProducerContext>,
+    topics: Mutex<BTreeSet<String>>,
+}
 
 impl Kafka {
     /// Starts it, on loopback ports of its own.
     pub fn start() -> Result<Kafka, ServeError> {
-        MockCluster::new(1)
-            .map(Kafka)
-            .map_err(|error| ServeError::Config(format!("the mock cluster: {error}")))
+        let cluster = MockCluster::new(1);
+        let cluster = cluster.map_err(|error| ServeError::Config(format!("the mock cluster: {error}")))?;
+        Ok(Kafka { cluster, topics: Mutex::default() })
     }
 
     /// What it changes in any config, in the form of environment variables.
     /// Where it listens is for whoever starts it to say, by flags.
     pub fn overrides(&self) -> [(String, String); 4] {
-        let brokers = format!("[\"{}\"]", self.0.bootstrap_servers().replace(',', "\",\""));
+        let brokers = format!("[\"{}\"]", self.cluster.bootstrap_servers().replace(',', "\",\""));
         [
             ("WEIR__KAFKA__BROKERS", brokers.as_str()),
             ("WEIR__KAFKA__ALLOW_WEAK_TOPICS", "true"),
@@ -50,26 +55,40 @@ impl Kafka {
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
     }
+
+    /// Makes the topics of a config that are not there yet.
+    fn make_topics(&self, config: &Config) -> Result<(), String> {
+        let mut made = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_route = |route: &RouteSettings| {
+            let partitions = route.topic_settings.partitions;
+            route.topics().map(move |topic| (topic.into_owned(), partitions)).collect::<Vec<_>>()
+        };
+        let topics = config.routes.iter().flat_map(of_route).chain([(CONTROL_TOPIC.to_owned(), 1)]);
+        for (topic, partitions) in topics {
+            if !made.contains(&topic) {
+                let created = self.cluster.create_topic(&topic, partitions, 1);
+                created.map_err(|error| format!("topic {topic}: {error}"))?;
+                made.insert(topic);
+            }
+        }
+        Ok(())
+    }
 }
 
-/// Runs `config` on a Kafka of its own until a signal.
-pub fn run(kafka: &Kafka, config: &Config) -> Result<(), ServeError> {
-    for route in &config.routes {
-        for topic in route.topics() {
-            let created = kafka.0.create_topic(&topic, route.topic_settings.partitions, 1);
-            created.map_err(|error| ServeError::Config(format!("topic {topic}: {error}")))?;
-        }
-    }
-    let created = kafka.0.create_topic(CONTROL_TOPIC, 1, 1);
-    created.map_err(|error| ServeError::Config(format!("topic {CONTROL_TOPIC}: {error}")))?;
-    let bootstrap = kafka.0.bootstrap_servers();
+/// Runs a config on a Kafka of its own until a signal.
+pub fn run(kafka: Kafka, loaded: Loaded, source: Source) -> Result<(), ServeError> {
+    let config = &loaded.config;
+    kafka.make_topics(config).map_err(ServeError::Config)?;
+    let bootstrap = kafka.cluster.bootstrap_servers();
     let read_model = ReadModel { store: Arc::new(Memory::new()), mode: Mode::Manual };
     let welcome = {
         let routes = config.routes.iter().map(|route| route.name.clone()).collect::<Vec<_>>();
         let topic = config.routes.first().map_or_else(String::new, |route| route.topic.clone());
         move |addresses| welcome(addresses, &bootstrap, &topic, &routes)
     };
-    serve::run(config, Some(read_model), welcome)
+    let prepare = move |config: &Config| kafka.make_topics(config);
+    let source = Source { prepare: Box::new(prepare), ..source };
+    serve::run(loaded, source, Some(read_model), welcome)
 }
 
 /// An order as the example's schema wants it.

@@ -31,6 +31,7 @@ pub mod problem;
 pub mod metrics;
 pub mod secret;
 pub mod telemetry;
+pub mod follow;
 pub mod access;
 
 pub mod event;

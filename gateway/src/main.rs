@@ -1,11 +1,12 @@
 //! Arguments, then the log, then one role, then the exit code. Nothing else happens here.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use weir::commands::{self, Command, CompilePluginArgs, DevArgs, Failure, ServeArgs};
-use weir::config::Config;
-use weir::serve::ServeError;
+use weir::config::{Config, Loaded};
+use weir::serve::{ServeError, Source};
 use weir::telemetry;
 
 #[global_allocator]
@@ -32,21 +33,23 @@ fn main() -> ExitCode {
 }
 
 fn serve(args: ServeArgs) -> Result<ExitCode, Failure> {
-    let config = configured(&args.config, [], |config| {
-        config.log.level = args.log_level.unwrap_or(std::mem::take(&mut config.log.level));
-    })?;
-    weir::serve::run(&config, None, |_| ()).map_err(failure)?;
+    let source = source(args.config, [], move |config| {
+        if let Some(level) = &args.log_level {
+            config.log.level.clone_from(level);
+        }
+    });
+    weir::serve::run(begin(&source)?, source, None, |_| ()).map_err(failure)?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn dev(args: DevArgs) -> Result<ExitCode, Failure> {
     let path = args.config.map_or_else(weir::dev::example, Ok).map_err(failure)?;
     let kafka = weir::dev::Kafka::start().map_err(failure)?;
-    let config = configured(&path, kafka.overrides(), |config| {
+    let source = source(path, kafka.overrides(), move |config| {
         config.listen = args.listen;
         config.admin = args.admin;
-    })?;
-    weir::dev::run(&kafka, &config).map_err(failure)?;
+    });
+    weir::dev::run(kafka, begin(&source)?, source).map_err(failure)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -57,19 +60,29 @@ fn failure(error: ServeError) -> Failure {
     }
 }
 
-/// The config of a role, changed by its flags, with the log started as it says.
-fn configured<const N: usize>(
-    path: &Path,
+/// Where a role's config comes from: its file, with `overrides` and then the role's flags on top.
+fn source<const N: usize>(
+    file: PathBuf,
     overrides: [(String, String); N],
-    flags: impl FnOnce(&mut Config),
-) -> Result<Config, Failure> {
-    let mut loaded = commands::load_with(path, overrides)?;
-    flags(&mut loaded.config);
+    flags: impl Fn(&mut Config) + Send + Sync + 'static,
+) -> Source {
+    let path = file.clone();
+    let read = move || {
+        let mut loaded = commands::load_with(&path, overrides.clone()).map_err(|error| error.to_string())?;
+        flags(&mut loaded.config);
+        Ok(loaded)
+    };
+    Source { file, read: Arc::new(read), prepare: Box::new(|_| Ok(())) }
+}
+
+/// The config that a role begins with, and the log as it says.
+fn begin(source: &Source) -> Result<Loaded, Failure> {
+    let loaded = (source.read)().map_err(Failure::Config)?;
     telemetry::start(&loaded.config.log).map_err(|error| Failure::Config(error.to_string()))?;
     for warning in &loaded.warnings {
         tracing::warn!("{}", warning.trim());
     }
-    Ok(loaded.config)
+    Ok(loaded)
 }
 
 fn compile_plugin(args: &CompilePluginArgs) -> Result<ExitCode, Failure> {

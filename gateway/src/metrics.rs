@@ -4,7 +4,7 @@
 mod visible;
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use prometheus::{
     Encoder as _, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
@@ -30,6 +30,9 @@ pub struct Metrics {
     recent_lag: IntGaugeVec,
     recent_stale: GaugeVec,
     recent_to_fill: IntGaugeVec,
+    config_reloads: IntCounterVec,
+    config_usable: IntGauge,
+    config_since: IntGauge,
     /// Bytes of events in the house, of the limit `in_flight_bytes_max`.
     pub in_flight_bytes: IntGauge,
     /// Bytes that may wait for Kafka before newcomers are shed.
@@ -164,6 +167,19 @@ impl Metrics {
             )?,
             connections: gauge("weir_connections", "Open connections of the ingest listener.")?,
             tail_subscribers: gauge("weir_tail_subscribers", "Clients that follow a route's events.")?,
+            config_reloads: counter(
+                "weir_config_reloads_total",
+                "Times the config was read, the start included, by whether it is in force since.",
+                &["result"],
+            )?,
+            config_usable: gauge(
+                "weir_config_last_reload_successful",
+                "1 if the config in force is what was last read, 0 if that could not be used.",
+            )?,
+            config_since: gauge(
+                "weir_config_last_reload_success_timestamp_seconds",
+                "When the config in force came into force, Unix time.",
+            )?,
             stage_seconds: seconds(
                 "weir_stage_seconds",
                 "Time a chunk of events spent in a stage, by route and stage.",
@@ -208,6 +224,22 @@ impl Metrics {
         if let Some(slot) = by_status.get(usize::from(status)) {
             slot.get_or_init(|| counters.with_label_values(&[&status.to_string()])).inc();
         }
+    }
+
+    /// The config was read, and is in force since or cannot be used.
+    pub fn config_was_read(&self, usable: bool) {
+        self.config_reloads.with_label_values(&[if usable { "in-force" } else { "refused" }]).inc();
+        self.config_usable.set(usable.into());
+        if usable {
+            let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            self.config_since.set(i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Forgets the states of routes and topics, some of which may not be configured any more.
+    pub fn forget_states(&self) {
+        [&self.aside, &self.recent_lag, &self.recent_to_fill].iter().for_each(|gauge| gauge.reset());
+        self.recent_stale.reset();
     }
 
     /// Takes over what the read model has counted since the start.

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rdkafka::error::KafkaError;
@@ -11,8 +11,8 @@ use rdkafka::error::KafkaError;
 use crate::access::Access;
 use crate::access::signature::{Signature, SignatureSettings};
 use crate::admission::{Acks, Throttle};
-use crate::config::Config;
 use crate::config::route_settings::{ChainSettings, RouteSettings, TypeSettings};
+use crate::config::{self, Config};
 use crate::event::{Limits, Rules, TypeRule};
 use crate::http::doors::Listener;
 use crate::http::tls::{self, Tls, TlsError};
@@ -30,25 +30,60 @@ use crate::valkey;
 #[error("{0}")]
 pub struct Unusable(pub String);
 
-/// The pipeline's shared parts.
-pub fn shared(config: &Config, metrics: &Metrics) -> Result<Shared, Unusable> {
+/// What is made once and goes on whatever a later config says.
+pub struct Lasting {
+    /// Every metric.
+    pub metrics: Arc<Metrics>,
+    /// The ways to Kafka.
+    pub producers: Arc<Producers>,
+    /// Which requests are traced.
+    pub traces: Traces,
+    /// The host of all plugins, once there is one.
+    host: OnceLock<Arc<Host>>,
+}
+
+/// What is made once.
+pub fn lasting(config: &Config) -> Result<Lasting, Unusable> {
+    let metrics = Metrics::new().map_err(|error| Unusable(error.to_string()))?;
+    Ok(Lasting {
+        producers: Arc::new(producers(config)?),
+        traces: traces(config, &metrics)?,
+        metrics: Arc::new(metrics),
+        host: OnceLock::new(),
+    })
+}
+
+/// The pipeline's shared parts. Of the `earlier` ones it takes over what is the same, and what was counted.
+pub fn shared(config: &Config, lasting: &Lasting, earlier: Option<&Shared>) -> Result<Shared, Unusable> {
+    let metrics = &lasting.metrics;
     let routes = Routes::new(config.routes.iter().map(route).collect());
     let route_metrics = Shared::route_metrics(&routes, metrics);
     let limits = &config.limits;
     let tenants = routes.iter().map(|route| route.tenant.clone());
     Ok(Shared {
         schemas: Schemas::new(registry(config)?),
-        plugins: plugins(config, metrics)?,
-        producers: Arc::new(producers(config)?),
+        plugins: plugins(config, lasting, earlier)?,
+        producers: Arc::clone(&lasting.producers),
         metrics: route_metrics,
         lanes: Lanes::new(&routes),
         shadows: Shadows::default(),
-        throttle: Throttle::new(&limits.tenants, limits.other_tenants, tenants),
-        acks: Acks::new(Duration::from_millis(limits.ack_target_ms)),
+        throttle: Throttle::new(
+            &limits.tenants,
+            limits.other_tenants,
+            tenants,
+            earlier.map(|earlier| &earlier.throttle),
+        ),
+        acks: acks(limits, earlier),
         limits: event_limits(config),
         answer_timeout: Duration::from_millis(limits.answer_timeout_ms),
         routes,
     })
+}
+
+fn acks(limits: &config::limits::Limits, earlier: Option<&Shared>) -> Arc<Acks> {
+    let target = Duration::from_millis(limits.ack_target_ms);
+    let same = earlier.map(|earlier| &earlier.acks).filter(|acks| acks.target() == target);
+    same.map_or_else(|| Acks::new(target), Arc::clone)
 }
 
 /// Who may do what.
@@ -67,8 +102,7 @@ pub fn tls(config: &Config, metrics: &Metrics) -> Result<[Option<Arc<Tls>>; 2], 
     Ok([listen, start(&config.admin_tls, Listener::Admin).map_err(unusable)?])
 }
 
-/// Which requests are traced.
-pub fn traces(config: &Config, metrics: &Metrics) -> Result<Traces, Unusable> {
+fn traces(config: &Config, metrics: &Metrics) -> Result<Traces, Unusable> {
     let Some(settings) = config.traces.clone() else { return Ok(Traces::default()) };
     Traces::start(settings, metrics.registry()).map_err(|error| Unusable(error.to_string()))
 }
@@ -105,6 +139,7 @@ pub fn route(settings: &RouteSettings) -> Route {
         key: settings.key.clone(),
         subject: settings.subject.clone(),
         after_plugins: settings.after_plugins.clone(),
+        content_mode: settings.kafka_content_mode,
         topic: settings.topic.as_str().into(),
         topics_allowed: settings.topics_allowed.iter().map(|topic| topic.as_str().into()).collect(),
         on_error: settings.on_error,
@@ -137,20 +172,34 @@ pub fn registry(config: &Config) -> Result<Registry, Unusable> {
 }
 
 /// The plugins, whose files are followed from now on.
-fn plugins(config: &Config, metrics: &Metrics) -> Result<Arc<Versions>, Unusable> {
-    let versions = Arc::new(versions(config, metrics)?);
+fn plugins(config: &Config, lasting: &Lasting, earlier: Option<&Shared>) -> Result<Arc<Versions>, Unusable> {
+    let host = || match lasting.host.get() {
+        Some(host) => Ok(Arc::clone(host)),
+        None => {
+            let host = plugin_host(config, &lasting.metrics, read_hash(config)).map(Arc::new);
+            host.map(|host| Arc::clone(lasting.host.get_or_init(|| host)))
+        }
+    };
+    let versions = Arc::new(load(config, host, earlier.map(|earlier| &*earlier.plugins))?);
     versions.follow(plugin_paths(config)).map_err(|error| Unusable(format!("plugins: {error}")))?;
     Ok(versions)
 }
 
 /// Every plugin that a route uses, loaded with the route's config for it.
 pub fn versions(config: &Config, metrics: &Metrics) -> Result<Versions, Unusable> {
+    load(config, || plugin_host(config, metrics, read_hash(config)).map(Arc::new), None)
+}
+
+fn load(
+    config: &Config,
+    host: impl FnOnce() -> Result<Arc<Host>, String>,
+    earlier: Option<&Versions>,
+) -> Result<Versions, Unusable> {
     let places = config.routes.iter().map(places).collect::<Result<Vec<_>, _>>()?.concat();
     if places.is_empty() {
         return Ok(Versions::none());
     }
-    let host = plugin_host(config, metrics, read_hash(config)).map_err(Unusable)?;
-    let loaded = Versions::load(host, places, plugin_paths(config));
+    let loaded = Versions::load(host().map_err(Unusable)?, places, plugin_paths(config), earlier);
     loaded.map_err(|error| Unusable(format!("plugins: {error}")))
 }
 

@@ -137,6 +137,8 @@ codes! {
     UnknownVersion "unknown-version" 404 Refused "There is no such version of the plugin";
     PluginUnusable "plugin-unusable" 422 Refused "The file cannot be used as this plugin";
     KeyChange "key-change" 409 Refused "Another version may move events to other partitions";
+    // The config.
+    ConfigUnusable "config-unusable" 422 Refused "The config cannot be used; the one in force stays";
     // Lookups.
     RecentDisabled "recent-disabled" 404 Refused "This route has no recent-event lookups";
     NotInWindow "not-in-window" 404 Refused "No such event within the window";

@@ -2,6 +2,7 @@
 //! inside the data, and nothing here talks to Kafka.
 
 mod browser;
+mod edits;
 mod matching;
 mod template;
 
@@ -11,17 +12,22 @@ use bumpalo::Bump;
 use bumpalo::collections::Vec as BumpVec;
 
 use crate::access::{Resource, Tenant};
+use crate::event::structured::MEDIA_TYPE;
 use crate::event::text::write_json_string;
 use crate::event::trace::Trace;
-use crate::event::{Attributes, Rules, Selected, Selector};
+use crate::event::{Attributes, Rules, Selector};
 use crate::schema::ValidEvent;
 
 pub use self::browser::Browser;
+pub use self::edits::{Edits, Mark};
 pub use self::matching::{Match, Routes};
 pub use self::template::{Template, TemplateError};
 
 /// The longest partition key or lookup key, in bytes.
 pub const KEY_BYTES_MAX: usize = 512;
+
+/// What key, headers, an envelope and framing may add to an event's data in its record.
+pub const RECORD_OVERHEAD_BYTES: usize = 64 * 1024;
 
 /// One route: match → schema, plugins, topic.
 #[derive(Clone, Debug)]
@@ -44,6 +50,8 @@ pub struct Route {
     pub subject: Option<Template>,
     /// What an event that a plugin changed must match.
     pub after_plugins: AfterPlugins,
+    /// How its records hold events.
+    pub content_mode: ContentMode,
     /// Where its records go.
     pub topic: Arc<str>,
     /// Where else a plugin may send them.
@@ -66,6 +74,17 @@ impl Route {
 /// Where the events of a topic are kept aside that a plugin failed on or did not want there.
 pub fn dead_letter_topic(topic: &str) -> String {
     format!("{topic}.dead-letter")
+}
+
+/// How a record holds a CloudEvent (CloudEvents 1.0.2, Kafka §3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ContentMode {
+    /// Each attribute is a header, the value is the data.
+    #[default]
+    Binary,
+    /// The value is an envelope in JSON, with all attributes and the data; no header is named `ce_`.
+    Structured,
 }
 
 /// What becomes of an event that a plugin failed on.
@@ -118,58 +137,6 @@ impl From<String> for AfterPlugins {
     }
 }
 
-/// What plugins asked for, over the whole chain; the last word wins. Kept in the chunk's arena.
-#[derive(Debug)]
-pub struct Edits<'a> {
-    /// The partition key.
-    pub partition_key: Option<&'a str>,
-    /// Further keys that find the event: kind and key.
-    pub lookup_keys: BumpVec<'a, (&'a str, &'a str)>,
-    /// Headers to set, or with `None` to take away.
-    pub headers: BumpVec<'a, (&'a str, Option<&'a str>)>,
-    /// Another topic of the route's allow-list.
-    pub topic: Option<Arc<str>>,
-}
-
-/// How far edits had come; see [`Edits::back_to`].
-#[derive(Debug)]
-pub struct Mark<'a> {
-    partition_key: Option<&'a str>,
-    lookup_keys: usize,
-    headers: usize,
-    topic: Option<Arc<str>>,
-}
-
-impl<'a> Edits<'a> {
-    /// Where to go back to if what comes next must not count.
-    pub fn mark(&self) -> Mark<'a> {
-        Mark {
-            partition_key: self.partition_key,
-            lookup_keys: self.lookup_keys.len(),
-            headers: self.headers.len(),
-            topic: self.topic.clone(),
-        }
-    }
-
-    /// Forgets what was asked for since.
-    pub fn back_to(&mut self, mark: Mark<'a>) {
-        self.partition_key = mark.partition_key;
-        self.lookup_keys.truncate(mark.lookup_keys);
-        self.headers.truncate(mark.headers);
-        self.topic = mark.topic;
-    }
-
-    /// Nothing asked for yet.
-    pub fn new_in(arena: &'a Bump) -> Self {
-        Edits {
-            partition_key: None,
-            lookup_keys: BumpVec::new_in(arena),
-            headers: BumpVec::new_in(arena),
-            topic: None,
-        }
-    }
-}
-
 /// What a record tells of its way through this gateway.
 #[derive(Clone, Copy, Debug)]
 pub struct Hop<'a> {
@@ -188,12 +155,12 @@ pub struct Record<'a> {
     pub partition_key: Option<&'a str>,
     /// Headers in order; `weir-*` and `ce_*` are ours alone.
     pub headers: BumpVec<'a, (&'a str, &'a [u8])>,
-    /// The data.
+    /// The data, or the envelope that holds it.
     pub value: &'a [u8],
 }
 
 impl<'a> Record<'a> {
-    /// The record of a valid event.
+    /// The record of a valid event; its edits are settled.
     pub fn new(
         arena: &'a Bump,
         route: &'a Route,
@@ -202,8 +169,12 @@ impl<'a> Record<'a> {
         hop: Hop<'a>,
     ) -> Record<'a> {
         let inner = event.event();
-        let partition_key = partition_key(route, event, edits);
-        let mut headers = attribute_headers(arena, inner.attributes(), inner.attributes().content_type);
+        let (mut headers, value) = match edits.envelope {
+            None => {
+                (attribute_headers(arena, inner.attributes(), inner.attributes().content_type), inner.data())
+            }
+            Some(envelope) => (bumpalo::vec![in arena; ("content-type", MEDIA_TYPE.as_bytes())], envelope),
+        };
         headers.push(("weir-route", route.name.as_bytes()));
         let schema = event.schema().map_or("", |schema| schema.header());
         let ours = [
@@ -222,9 +193,9 @@ impl<'a> Record<'a> {
         }
         Record {
             topic: edits.topic.as_ref().unwrap_or(&route.topic),
-            partition_key,
+            partition_key: edits.partition_key,
             headers,
-            value: inner.data(),
+            value,
         }
     }
 
@@ -247,15 +218,8 @@ impl<'a> Record<'a> {
             ("weir-dead-letter-code", reason.code.as_bytes()),
             ("weir-dead-letter-reason", reason.text.as_bytes()),
         ]);
-        let partition_key = partition_key(route, event, edits);
-        Record { topic: &route.dead_letter_topic, partition_key, headers, value: sent }
+        Record { topic: &route.dead_letter_topic, partition_key: edits.partition_key, headers, value: sent }
     }
-}
-
-/// The last one that a plugin set, or where the route says it is.
-fn partition_key<'a>(route: &Route, event: &'a ValidEvent<'_>, edits: &'a Edits<'_>) -> Option<&'a str> {
-    let own = || route.key.as_ref().and_then(|at| event.event().select(at)).and_then(Selected::entity);
-    edits.partition_key.or_else(own).filter(|key| (1..=KEY_BYTES_MAX).contains(&key.len()))
 }
 
 /// The CloudEvents Kafka binding, binary mode (CloudEvents 1.0.2, Kafka §3.2).

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
 /// How the log is written.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// `json` or `text`; absent: text when standard error is a terminal, else JSON.

@@ -10,8 +10,8 @@ use rdkafka::message::Message;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use weir_tests::skip;
 use weir_tests::world::{
-    Kafka, KafkaOptions, Launch, Process, Reply, Resp, Valkey, ValkeyOptions, Weir, WeirOptions, fresh_name,
-    inputs, shared_kafka, shared_valkey, until,
+    Canaries, Kafka, KafkaOptions, Launch, Process, Reply, Resp, Valkey, ValkeyOptions, Weir, WeirOptions,
+    canaries, fresh_name, inputs, shared_kafka, shared_valkey, until,
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -175,4 +175,44 @@ async fn nothing_is_left_of_a_killed_test_process() {
         gone.then_some(())
     })
     .await;
+}
+
+/// Whether a folder's secrets are nowhere, and what the search says.
+fn search(folder: &Path) -> (bool, String) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("canaries.sh");
+    let output = Command::new("sh").arg(script).arg(folder).output().unwrap();
+    (output.status.success(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[tokio::test]
+async fn a_secret_that_is_planted_is_found_with_its_file_and_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let planted = Canaries::at(folder.path());
+    let secret = planted.secret("planted");
+    assert!(!search(folder.path()).0, "where there is nothing to search nothing is found");
+    // A gateway shows where it was told of a plugin that nobody uses, and its log outlives it.
+    let config =
+        format!("plugins: {{lost: {{path: \"nowhere/{secret}\"}}}}\nroutes: [{{name: a, topic: a}}]");
+    drop(Weir::start(WeirOptions::dev_with(config)).await);
+    let kept = std::fs::read_dir(canaries().folder()).unwrap().map(|file| file.unwrap().path());
+    let with = |path: &PathBuf| std::fs::read_to_string(path).is_ok_and(|text| text.contains(&secret));
+    let log = kept.filter(|path| path.extension().is_some_and(|it| it == "log")).find(with);
+    let log = std::fs::read_to_string(log.expect("the run keeps it")).unwrap();
+
+    let clean = folder.path().join("clean.log");
+    std::fs::write(&clean, log.replace(&secret, "…")).unwrap();
+    planted.told("weir_events_in_total{route=\"a\"} 1\n{\"code\":\"internal\"}");
+    let (well, said) = search(folder.path());
+    assert!(well && said.starts_with("1 secrets sought in ") && said.ends_with(": 0 found\n"), "{said}");
+
+    std::fs::write(folder.path().join("weir.log"), format!("fine\n{}", log.replace('\n', " "))).unwrap();
+    planted.told(&format!("weir_events_in_total{{route=\"{secret}\"}} 1"));
+    planted.note(&format!("-----BEGIN PRIVATE KEY-----\n{}\nshort\n", "k".repeat(64)));
+    planted.told(&format!("{{\"detail\":\"{}\"}}", "k".repeat(64)));
+    let (well, said) = search(folder.path());
+    assert!(!well && said.ends_with(": 3 found\n") && !said.contains(&secret), "{said}");
+    let told = format!("./{}.told", std::process::id());
+    for place in ["./weir.log:2".to_owned(), format!("{told}:3"), format!("{told}:4")] {
+        assert!(said.contains(&format!("a secret is in {place}\n")), "{place} not in {said}");
+    }
 }

@@ -5,11 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The order in which an event meets the modules; those of one row do not know each other.
-const LINE: &[&[&str]] = &[
+pub(crate) const LINE: &[&[&str]] = &[
     &["problem"],
     &["metrics"],
     &["secret"],
     &["telemetry"],
+    &["follow"],
     &["access"],
     &["event"],
     &["traces"],

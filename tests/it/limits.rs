@@ -5,12 +5,11 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use reqwest::header::HeaderMap;
 use rustix::process::Signal;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use weir::access::{Minted, mint};
-use weir_tests::world::{Weir, WeirOptions, until};
+use weir_tests::world::{Answer, Weir, WeirOptions, canaries, until};
 
 use crate::edge::budget::Sink;
 
@@ -33,33 +32,9 @@ struct Stage {
     http: reqwest::Client,
 }
 
-#[derive(Debug)]
-struct Answer {
-    status: u16,
-    headers: HeaderMap,
-    text: String,
-}
-
-impl Answer {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.text).unwrap_or(Value::Null)
-    }
-
-    fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
-    }
-
-    /// Status, code and the seconds to wait, if any are told.
-    fn refusal(&self) -> (u16, String, Option<u64>) {
-        let code = self.json()["code"].as_str().unwrap_or_default().to_owned();
-        (self.status, code, self.header("retry-after").parse().ok())
-    }
-}
-
-async fn answer(request: reqwest::RequestBuilder) -> Answer {
-    let response = request.send().await.unwrap();
-    let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    Answer { status, headers, text: response.text().await.unwrap() }
+/// Status, code and the seconds to wait, if any are told.
+fn refusal(answer: &Answer) -> (u16, String, Option<u64>) {
+    (answer.status, answer.code(), answer.header("retry-after").parse().ok())
 }
 
 impl Stage {
@@ -74,7 +49,7 @@ impl Stage {
 
     async fn metrics(&self, key: Option<&str>) -> String {
         let request = self.http.get(self.weir.admin_url("/metrics"));
-        answer(key.into_iter().fold(request, reqwest::RequestBuilder::bearer_auth)).await.text
+        Answer::to(key.into_iter().fold(request, reqwest::RequestBuilder::bearer_auth)).await.text
     }
 }
 
@@ -93,6 +68,7 @@ fn array(events: usize) -> String {
 
 fn key(id: &str, tenant: &str, role: &str) -> (String, String) {
     let Minted { key, sha256 } = mint(id).unwrap();
+    canaries().note(key.rsplit('_').next().unwrap());
     (key, format!("    - {{id: {id}, sha256: {sha256}, tenant: {tenant}, roles: [{role}]}}\n"))
 }
 
@@ -103,7 +79,7 @@ async fn a_tenant_that_sends_too_many_events_is_refused_whole_and_nobody_else_is
     let (scraper, of_scraper) = key("scraper", "default", "metrics");
     let limits = "limits: {tenants: {shop: {events_per_s: 4, burst_s: 5}}}\n";
     let stage = Stage::dev(&format!("{limits}access:\n  keys:\n{of_shop}{of_other}{of_scraper}")).await;
-    let post = |body: String| answer(stage.post("/v1/events/orders", body).bearer_auth(&shop));
+    let post = |body: String| Answer::to(stage.post("/v1/events/orders", body).bearer_auth(&shop));
 
     let good = post(array(18)).await;
     assert_eq!(good.status, 200, "{good:?}");
@@ -111,18 +87,18 @@ async fn a_tenant_that_sends_too_many_events_is_refused_whole_and_nobody_else_is
     assert_eq!(good.header("ratelimit"), r#""events";r=2;t=5"#);
 
     let refused = post(array(12)).await;
-    let (status, code, wait) = refused.refusal();
+    let (status, code, wait) = refusal(&refused);
     assert_eq!((status, code.as_str()), (429, "rate-limited"), "{refused:?}");
     assert!(matches!(wait, Some(2 | 3)), "ten events come back in two and a half seconds: {refused:?}");
     assert!(refused.header("ratelimit").starts_with(r#""events";r="#), "{refused:?}");
     let never = post(array(21)).await;
     assert_eq!(
-        never.refusal(),
+        refusal(&never),
         (413, "batch-too-large".into(), None),
         "no wait would make it fit: {never:?}"
     );
 
-    let elsewhere = answer(stage.post("/v1/events/visits", array(50)).bearer_auth(&other)).await;
+    let elsewhere = Answer::to(stage.post("/v1/events/visits", array(50)).bearer_auth(&other)).await;
     assert_eq!((elsewhere.status, elsewhere.header("ratelimit")), (200, ""), "{elsewhere:?}");
 
     let wait = Duration::from_secs(wait.unwrap_or_default());
@@ -146,7 +122,7 @@ async fn a_tenant_that_sends_too_many_events_is_refused_whole_and_nobody_else_is
 async fn too_many_bytes_are_refused_before_they_are_read() {
     let stage = Stage::dev("limits: {tenants: {shop: {bytes_per_s: 1000}}}\n").await;
     let body = format!("{{\"a\":\"{}\"}}", "x".repeat(792));
-    let good = answer(stage.post("/v1/events/orders", body.clone())).await;
+    let good = Answer::to(stage.post("/v1/events/orders", body.clone())).await;
     assert_eq!(good.status, 201, "{good:?}");
     assert_eq!(good.header("ratelimit-policy"), r#""bytes";q=1000;qu="content-bytes";w=1"#);
 
@@ -163,7 +139,7 @@ async fn too_many_bytes_are_refused_before_they_are_read() {
 
     let unannounced = || {
         let pieces = futures_util::stream::iter([Ok::<_, std::io::Error>(body.clone())]);
-        answer(stage.post("/v1/events/orders", reqwest::Body::wrap_stream(pieces)))
+        Answer::to(stage.post("/v1/events/orders", reqwest::Body::wrap_stream(pieces)))
     };
     let taken = until("there is room again", Duration::from_secs(10), async || {
         let answer = unannounced().await;
@@ -171,9 +147,9 @@ async fn too_many_bytes_are_refused_before_they_are_read() {
     })
     .await;
     assert_eq!(taken.json()["offset"], 1, "nothing in between is stored: {taken:?}");
-    assert_eq!(unannounced().await.refusal(), (429, "rate-limited".into(), Some(1)));
-    let large = answer(stage.post("/v1/events/orders", "x".repeat(1001))).await;
-    assert_eq!(large.refusal(), (413, "body-too-large".into(), None));
+    assert_eq!(refusal(&unannounced().await), (429, "rate-limited".into(), Some(1)));
+    let large = Answer::to(stage.post("/v1/events/orders", "x".repeat(1001))).await;
+    assert_eq!(refusal(&large), (413, "body-too-large".into(), None));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -184,7 +160,7 @@ async fn a_stream_of_lines_waits_until_its_lines_are_due() {
     let request = stage.http.post(stage.weir.url("/v1/events/orders")).body(lines);
     let request =
         request.header("content-type", "application/x-ndjson").header("accept", "application/x-ndjson");
-    let answered = answer(request).await;
+    let answered = Answer::to(request).await;
     assert_eq!(answered.text.matches(r#""outcome":"stored""#).count(), 40, "{answered:?}");
     assert!(begun.elapsed() >= Duration::from_millis(900), "twenty more than the burst take a second");
 }
@@ -198,7 +174,7 @@ async fn where_nobody_is_asked_it_is_the_routes_tenant_that_pays() {
     let orders = (0..3).map(|id| event("orders", id));
     let batch = orders.chain((3..6).map(|id| event("visits", id))).collect::<Vec<_>>().join(",");
     let request = stage.http.post(stage.weir.url("/v1/events")).body(format!("[{batch}]"));
-    let answered = answer(request.header("content-type", "application/cloudevents-batch+json")).await;
+    let answered = Answer::to(request.header("content-type", "application/cloudevents-batch+json")).await;
     let results = answered.json()["results"].clone();
     let codes: Vec<_> = results.as_array().unwrap().iter().map(|it| it["problem"]["code"].clone()).collect();
     let none = Value::Null;
@@ -221,13 +197,13 @@ async fn while_kafka_is_silent_newcomers_are_shed_and_afterwards_all_is_as_befor
     );
     let weir = Weir::start(WeirOptions::serve(config)).await;
     let stage = Stage { weir, http: reqwest::Client::new() };
-    let post = || answer(stage.post("/v1/events/orders", array(1000)));
+    let post = || Answer::to(stage.post("/v1/events/orders", array(1000)));
     assert_eq!(post().await.status, 200);
 
     sink.signal(Signal::STOP);
     let early = tokio::spawn({
         let posts: Vec<_> = (0..8).map(|_| stage.post("/v1/events/orders", array(1000))).collect();
-        async move { join_all(posts.into_iter().map(answer)).await }
+        async move { join_all(posts.into_iter().map(Answer::to)).await }
     });
     until("less may wait than does", Duration::from_secs(10), async || {
         let metrics = stage.metrics(None).await;
@@ -238,7 +214,7 @@ async fn while_kafka_is_silent_newcomers_are_shed_and_afterwards_all_is_as_befor
     .await;
     let mut waits = BTreeSet::new();
     for _ in 0..40 {
-        let (status, code, wait) = post().await.refusal();
+        let (status, code, wait) = refusal(&post().await);
         assert_eq!((status, code.as_str()), (503, "overloaded"));
         waits.insert(wait.unwrap());
     }

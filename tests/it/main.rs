@@ -25,6 +25,7 @@ mod plugin_running;
 mod plugin_tools;
 mod plugins;
 mod recent;
+mod reload;
 mod schemas;
 mod sdks;
 mod spine;

@@ -1,8 +1,11 @@
 //! CloudEvents' own SDKs: what they make is taken as it is, and comes out the other end.
 
+use std::io::{Seek as _, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rdkafka::Message;
 use rdkafka::message::Headers as _;
 use serde_json::{Value, json};
@@ -13,7 +16,11 @@ use crate::spine::{Client, route};
 const SCHEMAS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../schemas");
 
 async fn client() -> Client {
-    route(1, SCHEMAS.as_ref(), "").await.start().await
+    client_of("").await
+}
+
+async fn client_of(lines: &str) -> Client {
+    route(1, SCHEMAS.as_ref(), lines).await.start().await
 }
 
 /// The answers to what a script sends.
@@ -79,4 +86,34 @@ async fn javascripts_events_arrive_whole_in_both_modes() {
         assert_eq!(serde_json::from_slice::<Value>(data).unwrap(), json!({"n": 1, "s": "\u{20ac}"}));
     }
     assert_eq!(stored[2].1, [0, 255]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pythons_sdk_reads_our_records_in_structured_mode() {
+    let client = client_of("    kafka_content_mode: structured").await;
+    let url = client.weir.url(&format!("/v1/events/{}", client.route));
+    run(Command::new(inputs::python()).arg(script("sdk.py")).arg(url));
+    let lines = shared_kafka().await.records(&client.route).await.into_iter().map(|record| {
+        let headers: Vec<_> = (record.headers().unwrap().iter())
+            .map(|header| (header.key, String::from_utf8(header.value.unwrap().to_vec()).unwrap()))
+            .collect();
+        let value = STANDARD.encode(record.payload().unwrap());
+        format!("{}\n", json!({"headers": headers, "value": value}))
+    });
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(lines.collect::<String>().as_bytes()).unwrap();
+    file.rewind().unwrap();
+    let read = run(Command::new(inputs::python()).arg(script("sdk_kafka.py")).stdin(file));
+    let subject = "Euro \u{20ac} \"quoted\" 100%";
+    for (index, event) in read.iter().enumerate() {
+        let attributes = ["id", "subject", "partitionkey"].map(|name| event["attributes"][name].clone());
+        assert_eq!(attributes, [if index < 2 { "py-1" } else { "py-2" }, subject, "k 1"]);
+        let data = if index < 2 {
+            json!({"n": 9_007_199_254_740_993_u64, "s": "\u{20ac}"})
+        } else {
+            json!([0, 255])
+        };
+        assert_eq!(event["data"], data);
+    }
+    assert_eq!(read.len(), 4);
 }

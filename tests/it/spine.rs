@@ -5,7 +5,7 @@ use std::path::Path;
 
 use reqwest::header::HeaderMap;
 use serde_json::Value;
-use weir_tests::world::{Weir, WeirOptions, fresh_name, inputs, shared_kafka, shared_valkey};
+use weir_tests::world::{Weir, WeirOptions, canaries, fresh_name, inputs, shared_kafka, shared_valkey};
 
 /// A route on a topic of its own.
 pub(crate) struct Route {
@@ -134,6 +134,7 @@ impl Client {
     /// The sum of all samples of a metric whose labels contain `labels`.
     pub(crate) async fn metric(&self, name: &str, labels: &str) -> f64 {
         let text = self.http.get(self.weir.admin_url("/metrics")).send().await.unwrap().text().await.unwrap();
+        canaries().told(&text);
         let samples =
             text.lines().filter(|line| line.starts_with(&format!("{name}{{")) && line.contains(labels));
         samples.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
@@ -143,6 +144,9 @@ impl Client {
 pub(crate) async fn read_answer(response: reqwest::Response) -> Answer {
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let bytes = response.bytes().await.unwrap();
+    if status >= 400 {
+        canaries().told(&String::from_utf8_lossy(&bytes));
+    }
     Answer { status, headers, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null) }
 }
 

@@ -6,6 +6,8 @@ use std::path::Path;
 use weir::problem::{Code, GrpcStatus, Outcome};
 use weir_tests::plugins::rogues::{Ending, ROWS};
 
+use crate::layers;
+
 fn document(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -74,8 +76,11 @@ fn every_code_has_a_grpc_status_of_its_own_kind() {
 #[test]
 fn architecture_draws_the_import_line_that_the_test_keeps() {
     let text = document("ARCHITECTURE.md").replace('\n', " ");
-    let line = "problem · metrics · secret · telemetry · access · event · traces · admission · schema · plugin · route · ports · \
-                {kafka, valkey, memory} · recent · pipeline · http · grpc · config · parts · serve · {dev, commands} · main";
-    assert!(text.contains(line), "ARCHITECTURE.md has another import line");
+    let row = |row: &&[&str]| match row {
+        [module] => (*module).to_owned(),
+        modules => format!("{{{}}}", modules.join(", ")),
+    };
+    let line = layers::LINE.iter().map(row).collect::<Vec<_>>().join(" · ");
+    assert!(text.contains(&line), "ARCHITECTURE.md has another import line than {line}");
     assert!(document("ARCHITECTURE.md").lines().count() <= 200);
 }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{Identity, Role, Tenant};
 
 /// Whom a certificate speaks for.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CertificateSettings {
     /// The DNS name or URI among the certificate's subject alternative names, e.g. `spiffe://example/shop`.

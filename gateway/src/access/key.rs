@@ -30,7 +30,7 @@ pub(super) fn read(path: &Path) -> Result<String, String> {
 }
 
 /// One key, as the config or the file of keys has it.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeySettings {
     /// The part of the key between `weir_` and its secret.

@@ -11,7 +11,7 @@ use super::jwt::{self, JwtSettings};
 use super::key::Keys;
 
 /// Who may do what. With nothing in it, nobody is asked who they are, and both listeners have to be loopback.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// Whether anyone may do anything although a listener is not loopback. Not beside keys.

@@ -17,7 +17,7 @@ const HEADER_BYTES_MAX: usize = 1024;
 const SIGNATURES_MAX: usize = 8;
 
 /// How the bodies of a route are signed. Such a route needs no key, and takes no event without a signature.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SignatureSettings {
     /// `github` (`X-Hub-Signature-256`), `stripe` (`Stripe-Signature`, with its time), or `header`: one of your own.

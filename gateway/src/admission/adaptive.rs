@@ -14,9 +14,8 @@ use crate::event::budget::Budget;
 const TICK: Duration = Duration::from_millis(100);
 /// Acks are too slow when more than one in so many is.
 const SLOW_SHARE: u64 = 4;
-/// The limit never falls below this part of the byte budget, nor below so many bytes.
-const FLOOR_PART: usize = 1024;
-const FLOOR_BYTES: usize = 64 << 10;
+/// The limit never falls below so many bytes, about a dozen small events: Kafka always has work.
+const FLOOR_BYTES: usize = 16 << 10;
 /// What the limit shrinks and grows by.
 const CUT_PART: usize = 8;
 const GROWTH_PART: usize = 16;
@@ -39,6 +38,11 @@ impl Acks {
     pub fn answered(&self, after: Duration) {
         let slow = u64::from(after > self.target);
         self.seen.fetch_add(1 | slow << 32, Ordering::Relaxed);
+    }
+
+    /// How long they should take at most.
+    pub fn target(&self) -> Duration {
+        self.target
     }
 
     fn take(&self) -> (u64, u64) {
@@ -85,7 +89,7 @@ struct Limit {
 
 impl Limit {
     fn new(ceiling: usize, target: Duration) -> Self {
-        let floor = (ceiling / FLOOR_PART).max(FLOOR_BYTES).min(ceiling);
+        let floor = FLOOR_BYTES.min(ceiling);
         let reaction = u32::try_from(target.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u32::MAX);
         Limit { floor, ceiling, allowed: ceiling, waited: 0, reaction, resting: 0, silent: 0 }
     }
@@ -153,7 +157,7 @@ mod tests {
             let mut limit = limit();
             for (answered, slow, waiting_bytes) in ticks {
                 let allowed = limit.step(Seen { answered, slow: slow.min(answered), waiting_bytes });
-                prop_assert!((CEILING / FLOOR_PART..=CEILING).contains(&allowed));
+                prop_assert!((FLOOR_BYTES..=CEILING).contains(&allowed));
             }
             let needed = (0..200).position(|_| limit.step(CALM) == CEILING);
             prop_assert!(needed.is_some(), "not after twenty seconds");

@@ -15,7 +15,7 @@ use crate::access::Tenant;
 use crate::problem::{Code, Problem};
 
 /// What a tenant may send. What is absent is without a limit.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TenantLimits {
     /// Events a second.
@@ -39,6 +39,7 @@ pub struct Throttle(HashMap<Tenant, Arc<Quota>>);
 /// What one tenant may send, and what of it is left.
 #[derive(Debug)]
 pub struct Quota {
+    limits: TenantLimits,
     started: Instant,
     parts: Vec<Part>,
     policy: String,
@@ -84,15 +85,22 @@ impl Unit {
 }
 
 impl Throttle {
-    /// The quotas of these tenants: their own limits, or else those of all others.
+    /// The quotas of these tenants: their own limits, or else those of all others. What was left of an earlier quota with
+    /// the same limits is what is left now.
     pub fn new(
         own: &BTreeMap<String, TenantLimits>,
         others: Option<TenantLimits>,
         tenants: impl IntoIterator<Item = Tenant>,
+        earlier: Option<&Throttle>,
     ) -> Self {
         let quota = |tenant: Tenant| {
-            let quota = Quota::new(own.get(tenant.name()).copied().or(others)?);
-            (!quota.parts.is_empty()).then(|| (tenant, Arc::new(quota)))
+            let limits = own.get(tenant.name()).copied().or(others)?;
+            let earlier = earlier.and_then(|throttle| throttle.0.get(&tenant));
+            let quota = match earlier {
+                Some(quota) if quota.limits == limits => Arc::clone(quota),
+                _ => Arc::new(Quota::new(limits, earlier.map(Arc::as_ref))),
+            };
+            (!quota.parts.is_empty()).then_some((tenant, quota))
         };
         Throttle(tenants.into_iter().filter_map(quota).collect())
     }
@@ -112,18 +120,23 @@ impl Throttle {
 }
 
 impl Quota {
-    fn new(limits: TenantLimits) -> Self {
+    /// A full one, which goes on counting what an earlier one has refused.
+    fn new(limits: TenantLimits, earlier: Option<&Quota>) -> Self {
+        let refused = |unit| {
+            let part = earlier.and_then(|quota| quota.parts.iter().find(|part| part.unit == unit));
+            AtomicU64::new(part.map_or(0, |part| part.refused.load(Ordering::Relaxed)))
+        };
         let parts = [(Unit::Events, limits.events_per_s), (Unit::Bytes, limits.bytes_per_s)];
         let part = |(unit, per_s): (Unit, Option<u64>)| {
             let bucket = Bucket::new(per_s?, limits.burst_s);
-            Some(Part { unit, bucket, burst_s: limits.burst_s, refused: AtomicU64::new(0) })
+            Some(Part { unit, bucket, burst_s: limits.burst_s, refused: refused(unit) })
         };
         let parts: Vec<_> = parts.into_iter().filter_map(part).collect();
         let policy = list(&parts, |out, part| {
             let (quota, unit) = (part.bucket.capacity(), part.unit.quota_unit());
             write!(out, ";q={quota};qu=\"{unit}\";w={}", part.burst_s)
         });
-        Quota { started: Instant::now(), parts, policy }
+        Quota { limits, started: Instant::now(), parts, policy }
     }
 
     /// Takes so many events of it, or says why not; then none is taken.
@@ -225,16 +238,33 @@ mod tests {
             ("free".to_owned(), limits(None, None)),
         ]);
         let tenants = ["shop", "free", "other"].map(Tenant::new);
-        let throttle = Throttle::new(&own, Some(limits(Some(1), None)), tenants.clone());
+        let throttle = Throttle::new(&own, Some(limits(Some(1), None)), tenants.clone(), None);
         let capacity = |tenant| Some(throttle.of(tenant)?.parts[0].bucket.capacity());
         assert_eq!(tenants.each_ref().map(capacity), [Some(10), None, Some(2)]);
-        let throttle = Throttle::new(&own, None, tenants.clone());
+        let throttle = Throttle::new(&own, None, tenants.clone(), None);
         assert!(throttle.of(&tenants[2]).is_none());
     }
 
     #[test]
+    fn the_same_limits_go_on_where_they_were_and_counts_always_do() {
+        let tenant = Tenant::new("shop");
+        let with = |events_per_s, earlier: Option<&Throttle>| {
+            let own = BTreeMap::from([("shop".to_owned(), limits(Some(events_per_s), None))]);
+            Throttle::new(&own, None, [tenant.clone()], earlier)
+        };
+        let first = with(5, None);
+        first.of(&tenant).unwrap().events(10).expect("the whole burst");
+        first.of(&tenant).unwrap().events(1).expect_err("nothing is left");
+        let same = with(5, Some(&first));
+        same.of(&tenant).unwrap().events(1).expect_err("nothing is left here either");
+        let other = with(6, Some(&same));
+        assert_eq!(other.refused().next(), Some(("shop", "events", 2)));
+        other.of(&tenant).unwrap().events(12).expect("a new burst");
+    }
+
+    #[test]
     fn the_fields_say_what_may_be_sent_and_what_is_left() {
-        let quota = Quota::new(limits(Some(100), Some(1_000_000)));
+        let quota = Quota::new(limits(Some(100), Some(1_000_000)), None);
         assert_eq!(
             quota.policy(),
             r#""events";q=200;qu="events";w=2, "bytes";q=2000000;qu="content-bytes";w=2"#

@@ -17,6 +17,7 @@ use crate::config::route_tests::{
 };
 use crate::event::Headers;
 use crate::event::frame::Framing;
+use crate::event::structured::holds_events;
 use crate::metrics::Metrics;
 use crate::parts;
 use crate::pipeline::{Fate, Rehearsal, Rehearsed, Scene, Shape};
@@ -185,6 +186,9 @@ fn of_record(expected: &ExpectedRecord, record: &Rehearsed) -> Vec<String> {
     }
     if let Some(data) = &expected.data {
         let got: Option<Value> = serde_json::from_slice(&record.value).ok();
+        // In structured mode it is a member of the value.
+        let enveloped = record.header("content-type").is_some_and(holds_events);
+        let got = if enveloped { got.and_then(|it| it.get("data").cloned()) } else { got };
         if got.as_ref() != Some(data) {
             let got = got.map_or_else(|| "what is not JSON".to_owned(), |got| got.to_string());
             all.push(format!("data: expected {data}, got {got}"));

@@ -8,9 +8,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::admission::TenantLimits;
+use crate::route::RECORD_OVERHEAD_BYTES;
 
 /// How much the gateway takes at once and how long it waits. Bytes and milliseconds.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// The largest event, in bytes of its data.
@@ -22,7 +23,7 @@ pub struct Limits {
     /// The most bytes read and not yet answered, over all requests; more are shed.
     pub in_flight_bytes_max: usize,
     /// How long Kafka's acks should take at most. While more than a quarter take longer, the bytes that may wait for
-    /// Kafka are fewer, down to a 1024th of `in_flight_bytes_max`; new requests are then shed.
+    /// Kafka are fewer, down to 16 KiB; new requests are then shed.
     pub ack_target_ms: u64,
     /// What tenants may send, by name; a tenant that is not here has `other_tenants`.
     pub tenants: BTreeMap<String, TenantLimits>,
@@ -45,9 +46,6 @@ pub struct Limits {
     /// From SIGTERM to the end: in-flight requests finish and Kafka is flushed within it.
     pub shutdown_timeout_ms: u64,
 }
-
-/// What key, headers and framing may add to an event's data in its record.
-pub const RECORD_OVERHEAD_BYTES: usize = 64 * 1024;
 
 /// What one event costs beside twice its bytes, while it is in flight (librdkafka copies it).
 pub const EVENT_OVERHEAD_BYTES: usize = 512;
@@ -75,7 +73,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The largest record: the largest event with its key and headers.
+    /// The largest record: the largest event with its key, headers and envelope.
     pub fn record_bytes_max(&self) -> usize {
         self.event_bytes_max.saturating_add(RECORD_OVERHEAD_BYTES)
     }

@@ -2,6 +2,7 @@
 //!
 //! Only gathers and refuses: what a setting does is said where it is used, and nobody to the left reads this.
 
+pub mod change;
 pub mod check;
 pub mod limits;
 pub mod overrides;
@@ -34,7 +35,7 @@ use route_settings::RouteSettings;
 use valkey_settings::ValkeySettings;
 
 /// A configuration that can be used. Paths are absolute or relative to the process once loaded.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(title = "weir.yaml")]
 pub struct Config {
@@ -75,7 +76,7 @@ pub struct Config {
 }
 
 /// Where a plugin is.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PluginSettings {
     /// The `.wasm` file.
@@ -123,6 +124,8 @@ pub struct Loaded {
     pub config: Config,
     /// Findings that do not keep it from being used, for people to read.
     pub warnings: Vec<String>,
+    /// The file's text, by which a change of it is seen.
+    pub text: String,
 }
 
 /// A configuration that cannot be used, and why: each finding for people to read, over several lines.
@@ -172,7 +175,7 @@ pub fn parse(
         return Err(Refused(show(errors)));
     }
     config.anchor(folder);
-    Ok(Loaded { config, warnings: show(warnings) })
+    Ok(Loaded { config, warnings: show(warnings), text: text.to_owned() })
 }
 
 /// The JSON Schema of the config file, for editors.

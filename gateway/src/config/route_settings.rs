@@ -14,10 +14,10 @@ use crate::access::signature::SignatureSettings;
 use crate::event::Selector;
 use crate::event::selector::SelectorError;
 use crate::recent;
-use crate::route::{AfterPlugins, Browser, OnError, Template, dead_letter_topic};
+use crate::route::{AfterPlugins, Browser, ContentMode, OnError, Template, dead_letter_topic};
 
 /// One route: which events it takes, what is done to them, and the topic they go to.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RouteSettings {
     /// The route's name: in `POST /v1/events/<name>`, in metrics, in the `weir-route` header.
@@ -58,6 +58,10 @@ pub struct RouteSettings {
     pub on_error: OnError,
     /// The Kafka topic. It belongs to this route alone.
     pub topic: String,
+    /// How its records hold events (CloudEvents, Kafka binding): `binary` (attributes are headers, the value is the
+    /// data) or `structured` (the value is an envelope in JSON with all of it). Dead letters are always `binary`.
+    #[serde(default)]
+    pub kafka_content_mode: ContentMode,
     /// Topics a plugin may choose instead.
     #[serde(default)]
     pub topics_allowed: Vec<String>,
@@ -85,7 +89,7 @@ impl RouteSettings {
 }
 
 /// Which events a route takes. All that is given must fit; `*` stands for any text.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct MatchSettings {
     /// The last part of `POST /v1/events/<path>`; absent: the route's name.
@@ -98,7 +102,7 @@ pub struct MatchSettings {
 }
 
 /// One plugin of a route's chain.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChainSettings {
     /// Its name under `plugins`.
@@ -109,7 +113,7 @@ pub struct ChainSettings {
 }
 
 /// What a topic is to be.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TopicSettings {
     /// The number of partitions.
@@ -137,7 +141,7 @@ impl Default for TopicSettings {
 }
 
 /// What is kept of a route's events for lookups: `false` or a window.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RecentSettings(pub Option<recent::Settings>);
 
 impl Default for RecentSettings {

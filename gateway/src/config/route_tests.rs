@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 /// One event and what is expected of it. Of what is expected only the members given are compared.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RouteTest {
     /// What it shows, in a few words.
@@ -29,7 +29,7 @@ pub struct RouteTest {
 }
 
 /// What is expected of a record.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExpectedRecord {
     /// The topic.
@@ -43,7 +43,7 @@ pub struct ExpectedRecord {
 }
 
 /// What is expected of a dead letter.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExpectedDeadLetter {
     /// `verdict`, or how the plugin failed.
@@ -55,7 +55,7 @@ pub struct ExpectedDeadLetter {
 }
 
 /// What is expected of an event that is dropped.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExpectedDrop {
     /// The plugin's own name.
@@ -65,7 +65,7 @@ pub struct ExpectedDrop {
 }
 
 /// What is expected of an answer that refuses.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExpectedProblem {
     /// E.g. `schema-violation`.

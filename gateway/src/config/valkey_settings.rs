@@ -12,7 +12,7 @@ use crate::secret::{Secret, SecretError};
 use crate::valkey;
 
 /// Where Valkey is and how to log in.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ValkeySettings {
     /// Some nodes of the cluster, as `host:port`; the others are learned from them.
@@ -26,7 +26,7 @@ pub struct ValkeySettings {
 }
 
 /// TLS towards Valkey.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ValkeyTlsSettings {
     /// The authorities to trust, a PEM file; absent: the system's.

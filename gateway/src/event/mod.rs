@@ -9,10 +9,9 @@ pub mod parse;
 pub mod protobuf;
 pub mod selector;
 pub mod splice;
+pub mod structured;
 pub mod text;
 pub mod trace;
-
-mod structured;
 
 use self::document::{Document, Kind, Node, locate};
 pub use self::parse::{Parser, Rules, TypeRule};

@@ -76,6 +76,8 @@ doors! {
     Ready Admin GET "/readyz" Probe;
     /// What is counted and measured.
     Metrics Admin GET "/metrics" Scrape;
+    /// The config read again.
+    Reload Admin POST "/admin/v1/reload" Operate;
     /// The plugins and their versions.
     ListPlugins Admin GET "/admin/v1/plugins" Operate;
     /// Another version in.

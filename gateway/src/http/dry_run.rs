@@ -37,8 +37,7 @@ pub(super) fn answer(fates: &[Fate], batch: bool) -> Response<Body> {
             out.extend_from_slice(b"]}");
         }
     }
-    let statuses: Vec<_> = fates.iter().map(status).collect();
-    reply::json_or_later(reply::batch_status(&statuses), out)
+    reply::json_or_later(reply::batch_status(fates.iter().map(status)), out)
 }
 
 fn status(fate: &Fate) -> u16 {

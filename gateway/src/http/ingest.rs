@@ -8,12 +8,12 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, HeaderValue, Response};
 use hyper::body::Incoming;
 
 use super::body::{announced_bytes, discard, overloaded};
 use super::gate::{Caller, Entry, Gate, without_credentials};
-use super::preferences::preference;
+use super::preferences::{PREFERENCE_APPLIED, preference};
 use super::summary::Summary;
 use super::{Edge, dry_run, lines, reply};
 use crate::admission::Quota;
@@ -117,11 +117,15 @@ async fn accept(
     let answer = edge.worker.run(request).await?;
     summary.settled(&answer);
     let short = minimal.then(|| reply::minimal(&answer)).flatten();
-    Ok(short.unwrap_or_else(|| reply::answer(&answer)))
+    let mut response = short.unwrap_or_else(|| reply::answer(&answer));
+    if strict {
+        response.headers_mut().append(PREFERENCE_APPLIED, HeaderValue::from_static("handling=strict"));
+    }
+    Ok(response)
 }
 
-/// What the headers announce, to a route that lets these pages in, or to none. The batch prefix comes first: it starts with the structured one (CloudEvents 1.0.2, HTTP
-/// §3).
+/// What the headers announce, to a route that lets these pages in, or to none. The batch prefix comes first: it starts
+/// with the structured one (CloudEvents 1.0.2, HTTP §3).
 fn shape(headers: &HeaderMap, route: Option<&Browser>) -> Result<(Shape, Framing), Problem> {
     let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();

@@ -14,7 +14,7 @@ use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
 use futures_util::stream;
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, watch};
 use super::Edge;
 use super::body::{discard, overloaded};
 use super::lasting::Lasting;
+use super::preferences::asks_for;
 use super::reply;
 use crate::access::Identity;
 use crate::admission::Quota;
@@ -43,10 +44,7 @@ const NDJSON: &str = "application/x-ndjson";
 
 /// Whether a request wants its lines answered one by one. A compressed body is read whole.
 pub(super) fn are_wanted(headers: &HeaderMap) -> bool {
-    let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let named =
-        |range: &str| range.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case(NDJSON));
-    values.flat_map(|value| value.split(',')).any(named) && !headers.contains_key(CONTENT_ENCODING)
+    asks_for(headers, NDJSON) && !headers.contains_key(CONTENT_ENCODING)
 }
 
 /// Answers each line of a body with a line. `request` is what all its pieces have in common.
@@ -223,16 +221,5 @@ mod tests {
         let many = "1\n".repeat(PIECE_LINES + 2);
         assert_eq!(cut(many.as_bytes(), true), 2 * PIECE_LINES);
         assert_eq!(lines(b"1\n \r\n2\n3"), 3);
-    }
-
-    #[test]
-    fn lines_are_answered_to_those_who_ask_for_them() {
-        let wanted = |value| {
-            let mut headers = HeaderMap::new();
-            headers.insert(ACCEPT, HeaderValue::from_static(value));
-            are_wanted(&headers)
-        };
-        assert!(wanted("application/x-ndjson") && wanted("text/html, Application/X-NDJSON;q=0.5"));
-        assert!(!wanted("*/*") && !wanted("application/json"));
     }
 }

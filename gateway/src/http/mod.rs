@@ -12,6 +12,7 @@ pub mod ingest;
 pub mod plugins;
 pub mod recent;
 pub mod recent_admin;
+pub mod reload;
 pub mod reply;
 mod span;
 pub mod summary;
@@ -96,6 +97,8 @@ pub struct Edge {
     pub traces: Traces,
     /// Turns true when the gateway stops.
     pub stopping: watch::Receiver<bool>,
+    /// Bounds on its connections.
+    pub limits: Limits,
 }
 
 /// Answers requests with a content type of gRPC. The edge does not know how.

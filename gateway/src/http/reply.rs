@@ -89,12 +89,11 @@ pub fn refused_lines(problem: &Problem, lines: usize) -> Vec<u8> {
 }
 
 fn status(answer: &Answer) -> StatusCode {
-    let statuses: Vec<_> = answer.endings.iter().map(ending_status).collect();
-    match statuses.as_slice() {
-        [status] if !answer.batch => {
-            StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    match answer.endings.as_slice() {
+        [ending] if !answer.batch => {
+            StatusCode::from_u16(ending_status(ending)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
         }
-        statuses => batch_status(statuses),
+        endings => batch_status(endings.iter().map(ending_status)),
     }
 }
 
@@ -140,17 +139,16 @@ fn ending_status(ending: &Ending) -> u16 {
 
 /// 200 if all ended well, 207 if some did; else the one status they share, 422 if all are the client's
 /// fault, 503 otherwise.
-pub fn batch_status(statuses: &[u16]) -> StatusCode {
-    let well = statuses.iter().filter(|status| **status < 300).count();
-    let status = if well == statuses.len() {
+pub fn batch_status(statuses: impl Iterator<Item = u16> + Clone) -> StatusCode {
+    let well = |status: u16| status < 300;
+    let shared = |first: &u16| statuses.clone().all(|status| status == *first);
+    let status = if statuses.clone().all(well) {
         200
-    } else if well > 0 {
+    } else if statuses.clone().any(well) {
         207
-    } else if let Some(shared) =
-        statuses.first().filter(|first| statuses.iter().all(|status| status == *first))
-    {
-        *shared
-    } else if statuses.iter().all(|status| *status < 500) {
+    } else if let Some(shared) = statuses.clone().next().filter(shared) {
+        shared
+    } else if statuses.clone().all(|status| status < 500) {
         422
     } else {
         503
@@ -291,8 +289,8 @@ mod tests {
             (&[bad, Code::KafkaUnavailable], 503),
         ];
         for (codes, status) in cases {
-            let statuses: Vec<_> = codes.iter().map(|code| code.status()).collect();
-            assert_eq!(batch_status(&statuses).as_u16(), status, "{codes:?}");
+            let statuses = codes.iter().map(|code| code.status());
+            assert_eq!(batch_status(statuses).as_u16(), status, "{codes:?}");
         }
     }
 }

@@ -15,13 +15,14 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use bytes::Bytes;
 use futures_util::stream;
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderName};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, Response};
 use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::lasting::Lasting;
+use super::preferences::asks_for;
 use super::recent::{enabled, parameters, path};
 use super::reply;
 use crate::problem::{Code, Problem};
@@ -30,6 +31,7 @@ use crate::recent::{Begin, Cut, Filter, Follower, Next, Positions, Recent};
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Then the client comes again, perhaps to another gateway.
 const AGE_MAX: Duration = Duration::from_secs(4 * 3600);
+const EVENT_STREAM: &str = "text/event-stream";
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
@@ -45,12 +47,7 @@ pub(super) struct TailQuery {
 
 /// Whether a request wants events as they come.
 pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
-    let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|range| {
-        let mut parts = range.split(';').map(str::trim);
-        let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("text/event-stream"));
-        named && !parts.any(|part| matches!(part, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
-    })
+    asks_for(headers, EVENT_STREAM)
 }
 
 /// Answers with a stream, or with the problem why there is none.
@@ -104,7 +101,7 @@ fn stream(follower: Follower) -> Response<Body> {
     let mut response = Response::new(Body::from_stream(pieces));
     response.extensions_mut().insert(Lasting(stopping));
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
     response
@@ -209,17 +206,6 @@ mod tests {
 
     fn headers(name: HeaderName, value: &'static str) -> HeaderMap {
         HeaderMap::from_iter([(name, HeaderValue::from_static(value))])
-    }
-
-    #[test]
-    fn a_stream_is_for_those_who_name_it() {
-        for value in ["text/event-stream", "application/json;q=0.1, Text/Event-Stream; q=1"] {
-            assert!(is_wanted(&headers(ACCEPT, value)), "{value}");
-        }
-        for value in ["*/*", "text/*", "application/json", "text/event-stream;q=0"] {
-            assert!(!is_wanted(&headers(ACCEPT, value)), "{value}");
-        }
-        assert!(!is_wanted(&HeaderMap::new()));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The workers: a current-thread runtime per core, each with its own connections, and the acceptor that
 //! hands every new connection to the least loaded. A request never changes its thread.
 
+use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -9,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use futures_util::future::LocalBoxFuture;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -17,6 +19,7 @@ use tokio::task::LocalSet;
 use super::connection;
 use super::tls::Tls;
 use super::{Edge, Limits};
+use crate::pipeline::Seat;
 
 /// With so many requests waiting for Kafka, a worker that has nothing to do sleeps for a moment before it looks
 /// for more. Their acks are milliseconds away, and to be woken for each request on its own costs more than the
@@ -46,6 +49,22 @@ struct Running {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// What a worker has on its own thread.
+pub struct Post {
+    /// What it keeps whatever the config says.
+    pub seat: Rc<Seat>,
+    /// What answers the next request.
+    pub edge: Rc<RefCell<Rc<Edge>>>,
+    /// Puts another one there whenever there is one; never ends.
+    pub renewing: LocalBoxFuture<'static, ()>,
+}
+
+impl std::fmt::Debug for Post {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Post").field("seat", &self.seat).finish_non_exhaustive()
+    }
+}
+
 /// Counts a connection for as long as it lives.
 struct Counted(Arc<AtomicUsize>, Arc<AtomicUsize>);
 
@@ -57,17 +76,17 @@ impl Drop for Counted {
 }
 
 impl Workers {
-    /// Starts `count` workers. `edge` runs once on each of them, because what it makes belongs to its thread; it
-    /// gets where its pipeline counts the requests that are not answered.
+    /// Starts `count` workers. `post` runs once on each of them, because what it makes belongs to its thread; it
+    /// gets where its seat counts the requests that are not answered.
     pub fn start<F>(
         count: usize,
         limits: Limits,
         tls: Option<&Arc<Tls>>,
         stop: &watch::Receiver<bool>,
-        edge: F,
+        post: F,
     ) -> io::Result<Self>
     where
-        F: Fn(Arc<AtomicUsize>) -> Rc<Edge> + Clone + Send + 'static,
+        F: Fn(Arc<AtomicUsize>) -> Post + Clone + Send + 'static,
     {
         let (open, started) = (Arc::new(AtomicUsize::new(0)), Instant::now());
         let start = |index| {
@@ -80,13 +99,13 @@ impl Workers {
                 .max_blocking_threads(1)
                 .on_thread_park(move || moderate(&moderated))
                 .build()?;
-            let (edge, stop, tls) = (edge.clone(), stop.clone(), tls.cloned());
+            let (post, stop, tls) = (post.clone(), stop.clone(), tls.cloned());
             let counters = (Arc::clone(&load), Arc::clone(&open));
             let beat = beat(started, Arc::clone(&beat_ms));
             let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
                 let work = async move {
                     let beating = tokio::task::spawn_local(beat);
-                    run(receiver, edge(running), (limits, tls), stop, counters).await;
+                    run(receiver, post(running), tls, stop, counters).await;
                     beating.abort();
                 };
                 LocalSet::new().block_on(&runtime, work);
@@ -105,6 +124,11 @@ impl Workers {
         self.workers
             .iter()
             .any(|worker| now_ms.saturating_sub(worker.beat_ms.load(Ordering::Relaxed)) > limit_ms)
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.workers.len()
     }
 
     /// Open connections over all workers.
@@ -198,21 +222,25 @@ async fn beat(started: Instant, beat_ms: Arc<AtomicU64>) {
 
 async fn run(
     mut connections: mpsc::Receiver<std::net::TcpStream>,
-    edge: Rc<Edge>,
-    (limits, tls): (Limits, Option<Arc<Tls>>),
+    Post { seat, edge, renewing }: Post,
+    tls: Option<Arc<Tls>>,
     mut stop: watch::Receiver<bool>,
     (load, open): (Arc<AtomicUsize>, Arc<AtomicUsize>),
 ) {
     let graceful = GracefulShutdown::new();
     let settling = tokio::task::spawn_local({
-        let worker = Rc::clone(&edge.worker);
-        async move { worker.settle_reports().await }
+        let seat = Rc::clone(&seat);
+        async move { seat.settle_reports().await }
     });
+    let renewing = tokio::task::spawn_local(renewing);
     while let Some(stream) = connections.recv().await {
         let counted = Counted(Arc::clone(&load), Arc::clone(&open));
         let Ok(stream) = TcpStream::from_std(stream) else { continue };
-        let edge = Rc::clone(&edge);
-        let answer = move |request| Rc::clone(&edge).answer(request);
+        let limits = edge.borrow().limits;
+        let answer = {
+            let edge = Rc::clone(&edge);
+            move |request| Rc::clone(&edge.borrow()).answer(request)
+        };
         let served = connection::serve(stream, tls.clone(), answer, limits, graceful.watcher());
         drop(tokio::task::spawn_local(async move {
             served.await;
@@ -222,10 +250,12 @@ async fn run(
     // The acceptor is done, so no connection is left behind; each now finishes the request it is in.
     drop(stop.wait_for(|stop| *stop).await);
     // One deadline for both waits, and the rest of the shutdown time for Kafka to acknowledge.
-    let deadline = Instant::now() + Duration::from_millis(limits.shutdown_timeout_ms / 2);
+    renewing.abort();
+    let shutdown_timeout_ms = edge.borrow().limits.shutdown_timeout_ms;
+    let deadline = Instant::now() + Duration::from_millis(shutdown_timeout_ms / 2);
     if tokio::time::timeout_at(deadline.into(), graceful.shutdown()).await.is_err() {
         tracing::warn!("connections were cut at the end of the shutdown time");
     }
-    edge.worker.idle(deadline.saturating_duration_since(Instant::now())).await;
+    seat.idle(deadline.saturating_duration_since(Instant::now())).await;
     settling.abort();
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, KafkaResult};
 
@@ -29,7 +30,7 @@ pub struct Producers {
 
 struct Shared {
     config: ClientConfig,
-    topics: Vec<Arc<str>>,
+    topics: ArcSwap<Vec<Arc<str>>>,
     producers: Vec<Arc<Producer>>,
     failed: Failed,
     state: Arc<State>,
@@ -46,6 +47,8 @@ impl std::fmt::Debug for Shared {
 struct State {
     /// A producer reported an error; whether it is fatal is still to be asked.
     failed: AtomicBool,
+    /// There are other topics.
+    asked: AtomicBool,
     stopping: AtomicBool,
     wake: (Mutex<()>, Condvar),
 }
@@ -61,6 +64,7 @@ impl Producers {
         });
         let producers = (0..count.max(1)).map(|_| Ok(Arc::new(Producer::new(&config, &failed)?)));
         let producers = producers.collect::<KafkaResult<_>>()?;
+        let topics = ArcSwap::from_pointee(topics);
         let shared = Arc::new(Shared { config, topics, producers, failed, state });
         let keeper = std::thread::Builder::new().name("kafka-keeper".into()).spawn({
             let shared = Arc::clone(&shared);
@@ -76,9 +80,21 @@ impl Producers {
         Arc::clone(&self.shared.producers[claimed % self.shared.producers.len()])
     }
 
+    /// Goes over to these topics. The producers keep what they know of others.
+    pub fn serve(&self, topics: Vec<Arc<str>>) {
+        self.shared.topics.store(Arc::new(topics));
+        self.shared.state.set(&self.shared.state.asked);
+    }
+
+    /// The topics that are asked for.
+    pub fn topics(&self) -> Arc<Vec<Arc<str>>> {
+        self.shared.topics.load_full()
+    }
+
     /// Whether every topic's partitions are known, which is whether Kafka was reached.
     pub fn ready(&self) -> bool {
-        self.shared.producers.iter().all(|producer| producer.knows(&self.shared.topics))
+        let topics = self.shared.topics.load();
+        self.shared.producers.iter().all(|producer| producer.knows(&topics))
     }
 
     /// Waits until everything is reported on, then gives up on the rest: their slots are settled as what
@@ -104,7 +120,7 @@ impl State {
     }
 
     fn urgent(&self) -> bool {
-        self.stopping.load(Ordering::Acquire) || self.failed.load(Ordering::Acquire)
+        [&self.stopping, &self.failed, &self.asked].iter().any(|flag| flag.load(Ordering::Acquire))
     }
 
     fn wait(&self, timeout: Duration) {
@@ -119,11 +135,13 @@ impl Shared {
         let mut due = Instant::now();
         while !self.state.stopping.load(Ordering::Acquire) {
             self.state.failed.store(false, Ordering::Release);
+            let asked = self.state.asked.swap(false, Ordering::AcqRel);
             let replaced = self.replace_failed();
-            if replaced != Ok(false) || due <= Instant::now() {
+            if asked || replaced != Ok(false) || due <= Instant::now() {
                 let answered = self.ask(&mut partitions);
                 self.producers.iter().for_each(|producer| producer.describe(&partitions));
-                let complete = answered && self.topics.iter().all(|topic| partitions.get(topic) > Some(&0));
+                let complete =
+                    answered && self.topics.load().iter().all(|topic| partitions.get(topic) > Some(&0));
                 let well = complete && replaced.is_ok();
                 due = Instant::now() + if well { METADATA_INTERVAL } else { METADATA_RETRY };
             }
@@ -145,7 +163,7 @@ impl Shared {
     fn ask(&self, partitions: &mut HashMap<Arc<str>, i32>) -> bool {
         let started = Instant::now();
         let mut answered = true;
-        for topic in &self.topics {
+        for topic in self.topics.load().iter() {
             if self.state.stopping.load(Ordering::Acquire) || started.elapsed() > 4 * METADATA_TIMEOUT {
                 return false;
             }

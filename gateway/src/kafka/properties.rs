@@ -82,7 +82,7 @@ pub(super) const CONSUMER: &[(&str, &str)] = &[
 ];
 
 /// The value of a librdkafka property: written out, or a secret's place.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Property {
     /// As written; numbers and booleans in their text form.
     Literal(String),

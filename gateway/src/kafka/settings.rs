@@ -13,7 +13,7 @@ use super::properties::{CONSUMER, EVERY_CLIENT, PRODUCER, Property};
 use crate::secret::{Secret, SecretError};
 
 /// Where Kafka is and how to log in.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// Some brokers, as `host:port`; the others are learned from them.
@@ -29,7 +29,7 @@ pub struct Settings {
 }
 
 /// TLS towards Kafka. Paths are PEM files.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TlsSettings {
     /// The authorities to trust; absent: the system's.
@@ -51,7 +51,7 @@ impl Default for TlsSettings {
 }
 
 /// SASL towards Kafka.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SaslSettings {
     /// How.
@@ -97,7 +97,7 @@ impl Mechanism {
 }
 
 /// An OpenID Connect token service.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OauthSettings {
     /// The token endpoint.

@@ -66,6 +66,7 @@ pub(super) struct TooSlow;
 pub(super) struct Bench {
     arena: Bump,
     pub(super) parser: Parser,
+    limits: Limits,
     pub(super) chains: WorkerChains,
     pub(super) subject: String,
     /// It is not a worker's: slow plugins hold up nobody here.
@@ -113,7 +114,14 @@ impl Bench {
     }
 
     fn with(limits: Limits, chains: WorkerChains, aside: bool) -> Self {
-        Bench { arena: Bump::new(), parser: Parser::new(limits), chains, subject: String::new(), aside }
+        Bench {
+            arena: Bump::new(),
+            parser: Parser::new(limits),
+            limits,
+            chains,
+            subject: String::new(),
+            aside,
+        }
     }
 
     /// Takes one chunk as far as it goes without Kafka's word; adds one draft for each of its events.
@@ -143,7 +151,7 @@ impl Bench {
         judged
     }
 
-    /// Parses, checks, and lets the plugins judge.
+    /// Parses, checks, lets the plugins judge, and settles what goes into the records.
     pub(super) fn judge<'a>(
         &mut self,
         arena: &'a Bump,
@@ -156,7 +164,24 @@ impl Bench {
         let started = Instant::now();
         let mut steps: Vec<Step<'a>> = chunk.iter().map(|raw| self.check(arena, job, *raw)).collect();
         job.took(Stage::Check, started.elapsed());
-        super::plugins::run(self, arena, job, &mut steps).map(|()| steps)
+        super::plugins::run(self, arena, job, &mut steps)?;
+        steps.iter_mut().for_each(|step| self.settle(arena, job.route, step));
+        Ok(steps)
+    }
+
+    /// Settles the record of an event that goes on, or is kept aside; what cannot be one is refused.
+    fn settle<'a>(&self, arena: &'a Bump, route: &Route, step: &mut Step<'a>) {
+        let settled = match step {
+            Ok(Passing { event, edits }) => edits.settle(arena, route, event, self.limits.event_bytes_max),
+            Err(Stopped::DeadLetter(dead)) => {
+                let Passing { event, edits } = &mut dead.passing;
+                edits.settle_key(arena, route, event)
+            }
+            Err(Stopped::Ended(_)) => return,
+        };
+        if let Err(problem) = settled {
+            *step = Err(Stopped::Ended(refused(problem)));
+        }
     }
 
     fn check<'a>(&mut self, arena: &'a Bump, job: &Job<'a>, raw: RawEvent<'a>) -> Step<'a> {

@@ -1,11 +1,49 @@
-//! Work that is brought to its end whoever waits for it.
+//! Work that is brought to its end whoever waits for it, and the seat that counts it.
 
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::sync::Notify;
 
 use super::Worker;
+use crate::kafka::producer::Producer;
+use crate::kafka::producers::Producers;
+
+/// What a worker's thread keeps from one config to the next: its way to Kafka, and the count of what it has not answered.
+#[derive(Debug)]
+pub struct Seat {
+    pub(super) producer: Arc<Producer>,
+    running: Arc<AtomicUsize>,
+    idle: Notify,
+}
+
+impl Seat {
+    /// The seat of the thread that calls this. It keeps `running` at the number of unanswered requests.
+    pub fn new(producers: &Producers, running: Arc<AtomicUsize>) -> Rc<Self> {
+        Rc::new(Seat { producer: producers.claim(), running, idle: Notify::new() })
+    }
+
+    /// Runs beside the requests for as long as the thread lives: wakes those that Kafka has answered.
+    pub async fn settle_reports(&self) {
+        self.producer.settle_reports().await;
+    }
+
+    /// Waits until no request is running, or until the limit.
+    pub async fn idle(&self, limit: Duration) {
+        let idle = self.idle.notified();
+        let running = || self.running.load(Ordering::Relaxed);
+        if running() > 0 && tokio::time::timeout(limit, idle).await.is_err() {
+            tracing::warn!(
+                requests = running(),
+                "requests were still running at the end of the shutdown time"
+            );
+        }
+    }
+}
 
 /// A future that is brought to its end even if whoever awaits it is gone: then by a task of its own.
 pub(super) struct Enduring<F: Future + 'static>(Option<Pin<Box<F>>>);
@@ -40,15 +78,16 @@ pub(super) struct Running(pub(super) Rc<Worker>);
 
 impl Running {
     pub(super) fn begin(worker: &Rc<Worker>) -> Self {
-        worker.running.fetch_add(1, Ordering::Relaxed);
+        worker.seat.running.fetch_add(1, Ordering::Relaxed);
         Running(Rc::clone(worker))
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if self.0.running.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.0.idle.notify_waiters();
+        let seat = &self.0.seat;
+        if seat.running.fetch_sub(1, Ordering::Relaxed) == 1 {
+            seat.idle.notify_waiters();
         }
     }
 }

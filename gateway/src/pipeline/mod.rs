@@ -20,17 +20,16 @@ use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use tokio::sync::Notify;
 
 use self::accepted::{Accepted, Draft, Drafts};
 pub use self::answer::{Answer, Ending, Share};
 pub use self::charge::Paid;
 use self::chunk::Bench;
+pub use self::enduring::Seat;
 use self::enduring::{Enduring, Running};
 use self::explain::{explain, violation};
 pub use self::lane::Lanes;
@@ -45,7 +44,6 @@ use crate::event::budget::{EVENT_OVERHEAD_BYTES, Permit};
 use crate::event::frame::{Framing, frame};
 use crate::event::{Attributes, Headers, Limits, RawEvent};
 use crate::kafka::delivery::Delivery;
-use crate::kafka::producer::Producer;
 use crate::kafka::producers::Producers;
 use crate::metrics::{Metrics, RouteMetrics, Stage};
 use crate::plugin::{Pace, Versions};
@@ -149,22 +147,19 @@ pub struct Request {
     pub span: Option<Arc<Span>>,
 }
 
-/// The pipeline on one thread, with its own buffers and plugin instances.
+/// The pipeline on one thread, as one config wants it, with its own buffers and plugin instances.
 #[derive(Debug)]
 pub struct Worker {
     shared: Arc<Shared>,
     bench: RefCell<Bench>,
-    producer: Arc<Producer>,
-    running: Arc<AtomicUsize>,
-    idle: Notify,
+    seat: Rc<Seat>,
 }
 
 impl Worker {
-    /// A worker for the thread that calls this. It keeps `running` at the number of its unanswered requests.
-    pub fn new(shared: Arc<Shared>, running: Arc<AtomicUsize>) -> Rc<Self> {
+    /// A worker for the thread that calls this, and whose seat this is.
+    pub fn new(shared: Arc<Shared>, seat: Rc<Seat>) -> Rc<Self> {
         let bench = RefCell::new(Bench::new(shared.limits, Arc::clone(&shared.plugins.generation())));
-        let producer = shared.producers.claim();
-        Rc::new(Worker { shared, bench, producer, running, idle: Notify::new() })
+        Rc::new(Worker { shared, bench, seat })
     }
 
     /// Bounds on an event.
@@ -193,26 +188,6 @@ impl Worker {
         let answered = async move { running.0.answer(request, deadline).await };
         let answered = Enduring::new(AssertUnwindSafe(answered).catch_unwind()).await;
         answered.unwrap_or_else(|_| Err(Problem::new(Code::Internal, "the request's task ended early")))
-    }
-
-    /// Runs beside the requests for as long as the worker lives: wakes those that Kafka has answered.
-    pub async fn settle_reports(&self) {
-        self.producer.settle_reports().await;
-    }
-
-    /// Waits until no request is running, or until the limit.
-    pub async fn idle(&self, limit: Duration) {
-        let idle = self.idle.notified();
-        if self.running() > 0 && tokio::time::timeout(limit, idle).await.is_err() {
-            tracing::warn!(
-                requests = self.running(),
-                "requests were still running at the end of the shutdown time"
-            );
-        }
-    }
-
-    fn running(&self) -> usize {
-        self.running.load(Ordering::Relaxed)
     }
 
     async fn answer(&self, request: Request, deadline: Option<Instant>) -> Result<Answer, Problem> {
@@ -260,7 +235,7 @@ impl Worker {
             time: SystemTime::now(),
             deadline,
             delivery: Arc::clone(&delivery),
-            producer: Arc::clone(&self.producer),
+            producer: Arc::clone(&self.seat.producer),
             metrics: Arc::clone(in_flight.metrics()),
             traced: traced.clone(),
         };

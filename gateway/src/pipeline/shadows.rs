@@ -18,7 +18,7 @@ use crate::event::{Headers, Limits};
 use crate::kafka::sys::schedule_when_idle;
 use crate::plugin::{Chains, Difference, Shadow};
 use crate::problem::Problem;
-use crate::route::Route;
+use crate::route::{ContentMode, Route};
 use crate::schema::Registry;
 
 /// Requests that may wait.
@@ -113,8 +113,10 @@ fn compare(copied: &Copied, known: Option<Stage>) -> Result<Stage, Problem> {
             Rehearsal::new(limits, Arc::clone(copied.shadow.chains()), name)?,
         ),
     };
+    // In headers, where an id that is made up is told from what it stands beside.
+    let route = Route { content_mode: ContentMode::Binary, ..Route::clone(&copied.route) };
     let scene = Scene {
-        route: &copied.route,
+        route: &Arc::new(route),
         registry: &copied.registry,
         shape: copied.shape,
         framing: copied.framing,

@@ -4,11 +4,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use super::version::{Stage, VersionError};
 use super::versions::Versions;
+use crate::follow::follow;
 
 /// How often a file is looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -26,23 +26,17 @@ impl Versions {
         files.sort();
         // Each is looked at once more, lest one that was replaced meanwhile goes unnoticed.
         let mut seen = vec![None; files.len()];
-        let versions = Arc::downgrade(self);
-        let following = move || {
-            while let Some(versions) = versions.upgrade() {
-                for ((path, name), seen) in files.iter().zip(&mut seen) {
-                    versions.heal(name);
-                    let now = stamp(path);
-                    if now.is_some() && now != *seen {
-                        // What could not be used is not tried again before it changes.
-                        *seen = now;
-                        versions.changed(name, path);
-                    }
+        follow("plugin-files", LOOK, self, move |versions| {
+            for ((path, name), seen) in files.iter().zip(&mut seen) {
+                versions.heal(name);
+                let now = stamp(path);
+                if now.is_some() && now != *seen {
+                    // What could not be used is not tried again before it changes.
+                    *seen = now;
+                    versions.changed(name, path);
                 }
-                drop(versions);
-                thread::sleep(LOOK);
             }
-        };
-        thread::Builder::new().name("plugin-files".to_owned()).spawn(following).map(drop)
+        })
     }
 
     /// Goes back from a version in quarantine to the last one that was not, if there is one.

@@ -62,7 +62,7 @@ pub trait Source {
 }
 
 /// What plugins may cost. Each is a limit per instance, or per call where it says so.
-#[derive(Clone, Debug, serde::Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// Where compiled plugins are kept; nobody else may write there. In the config: `plugin_cache`.

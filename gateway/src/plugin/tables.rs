@@ -6,13 +6,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwapOption;
 use serde_json::Value;
 
 use super::counters::Counters;
+use crate::follow::follow;
 
 /// How often a file is looked at, and a hash that could not be read.
 const LOOK: Duration = Duration::from_secs(2);
@@ -22,7 +22,7 @@ const READ: Duration = Duration::from_secs(10);
 pub const TABLE_BYTES_MAX: u64 = 64 << 20;
 
 /// A table of the config: a file, or a hash in Valkey.
-#[derive(Clone, Debug, Default, serde::Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TableSettings {
     /// A JSON object: its keys, and a row for each. A string is a row of its text, anything else of its JSON.
@@ -124,21 +124,15 @@ impl Tables {
 
     /// Follows the tables until the last owner is gone. What cannot be used leaves its table as it is.
     pub fn follow(self: &Arc<Self>, counters: Counters) -> io::Result<()> {
-        let tables = Arc::downgrade(self);
-        let following = move || {
-            while let Some(tables) = tables.upgrade() {
-                for (name, table) in &tables.tables {
-                    let well = table.look(name, tables.read_hash.as_ref());
-                    counters.looked_at(name, table.rows().map_or(0, |rows| rows.len()), well);
-                }
-                drop(tables);
-                thread::sleep(LOOK);
-            }
-        };
         if self.tables.is_empty() {
             return Ok(());
         }
-        thread::Builder::new().name("plugin-tables".to_owned()).spawn(following).map(drop)
+        follow("plugin-tables", LOOK, self, move |tables| {
+            for (name, table) in &tables.tables {
+                let well = table.look(name, tables.read_hash.as_ref());
+                counters.looked_at(name, table.rows().map_or(0, |rows| rows.len()), well);
+            }
+        })
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&Arc<Table>> {

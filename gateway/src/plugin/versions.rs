@@ -21,7 +21,7 @@ const KEPT_MAX: usize = 8;
 const SHADOWED_EVENTS_MIN: u64 = 1_000;
 
 /// One use of a plugin: a place in a route's chain.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The route.
     pub route: Arc<str>,
@@ -42,7 +42,7 @@ impl Place {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Version {
     description: Description,
     /// One for each of the plugin's places.
@@ -56,7 +56,7 @@ type Placed = Vec<(Arc<str>, Arc<Plugin>)>;
 
 /// All plugins of this process, each in one version.
 pub struct Versions {
-    host: Option<Host>,
+    host: Option<Arc<Host>>,
     places: Vec<Place>,
     generation: ArcSwap<Chains>,
     /// By plugin, the oldest first. Held while one is published, so that two never mix.
@@ -76,25 +76,28 @@ impl Versions {
         }
     }
 
-    /// Loads each plugin from its file, and puts it in force.
+    /// Loads each plugin from its file, and puts it in force. One whose places are what they were `earlier` keeps its
+    /// versions; only what runs in the shadow does not go on.
     pub fn load(
-        host: Host,
+        host: Arc<Host>,
         places: Vec<Place>,
         path: impl Fn(&str) -> PathBuf,
+        earlier: Option<&Versions>,
     ) -> Result<Self, VersionError> {
         let versions = Versions { host: Some(host), places, ..Versions::none() };
         let mut chains: BTreeMap<Arc<str>, Vec<(usize, Arc<Plugin>)>> = BTreeMap::new();
         let mut known = BTreeMap::new();
         for name in versions.names() {
-            let mut version = versions.version(&name, &versions.read(&path(&name))?)?;
-            for (place, plugin) in versions.places_of(&name).zip(&version.plugins) {
-                versions.stand_by(&place.route, plugin)?;
-            }
-            version.description.stage = Stage::Active;
-            for (place, plugin) in versions.places_of(&name).zip(&version.plugins) {
+            let kept = earlier.and_then(|earlier| earlier.kept(&name, &versions));
+            let all = match kept {
+                Some(kept) => kept,
+                None => vec![versions.first(&name, &path(&name))?],
+            };
+            let in_force = all.iter().filter(|version| version.description.stage == Stage::Active);
+            for (place, plugin) in in_force.flat_map(|it| versions.places_of(&name).zip(&it.plugins)) {
                 chains.entry(Arc::clone(&place.route)).or_default().push((place.index, Arc::clone(plugin)));
             }
-            known.insert(name, vec![version]);
+            known.insert(name, all);
         }
         let in_order = |mut chain: Vec<(usize, Arc<Plugin>)>| {
             chain.sort_by_key(|(index, _)| *index);
@@ -104,6 +107,21 @@ impl Versions {
         versions.generation.store(Arc::new(Chains::new(chains)));
         *versions.known() = known;
         Ok(versions)
+    }
+
+    /// A plugin's versions, if `later` uses it as it is used here.
+    fn kept(&self, plugin: &str, later: &Versions) -> Option<Vec<Version>> {
+        self.places_of(plugin).eq(later.places_of(plugin)).then(|| self.known().get(plugin).cloned())?
+    }
+
+    /// The version of a file, in force.
+    fn first(&self, plugin: &str, path: &Path) -> Result<Version, VersionError> {
+        let mut version = self.version(plugin, &self.read(path)?)?;
+        for (place, plugin) in self.places_of(plugin).zip(&version.plugins) {
+            self.stand_by(&place.route, plugin)?;
+        }
+        version.description.stage = Stage::Active;
+        Ok(version)
     }
 
     /// Reads a file that may be a version.

@@ -4,6 +4,7 @@
 mod answer;
 mod body;
 mod control;
+mod envelope;
 mod feed;
 mod fill;
 mod free;
@@ -81,7 +82,7 @@ impl Settings {
 }
 
 /// One route's lookups.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topic {
     /// The route's name, as it stands in the path.
     pub route: Arc<str>,
@@ -120,6 +121,8 @@ pub struct Start {
     pub mode: Mode,
     /// Where the projector's tasks run: not on a worker.
     pub runtime: Handle,
+    /// What an earlier one has counted, to go on with.
+    pub counts: Arc<Counts>,
 }
 
 /// What happened since the start, for metrics.
@@ -203,7 +206,7 @@ impl Recent {
         let mut names: Vec<Arc<str>> = start.topics.iter().map(|topic| Arc::clone(&topic.topic)).collect();
         names.push(CONTROL_TOPIC.into());
         let ends = Arc::new(Ends::start(&start.kafka, CLIENT_GROUP, names)?);
-        let counts = Arc::new(Counts::default());
+        let counts = Arc::clone(&start.counts);
         let routes = start.topics.iter().map(|topic| (Arc::clone(&topic.route), topic.clone())).collect();
         let control = Arc::new(Control::new(&start.kafka, &start.topics)?);
         let (store, runtime) = (Arc::clone(&start.store), start.runtime.clone());
@@ -268,7 +271,7 @@ impl Recent {
     }
 
     /// What happened since the start.
-    pub fn counts(&self) -> &Counts {
+    pub fn counts(&self) -> &Arc<Counts> {
         &self.counts
     }
 }

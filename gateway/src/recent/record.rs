@@ -6,6 +6,7 @@ use rdkafka::message::{Headers, Message};
 use sha2::{Digest as _, Sha256};
 
 use super::body::Body;
+use super::envelope::{Envelope, is_envelope};
 use crate::ports::{Digest, Entry, Generation, LookupKey, Ref};
 
 /// Longer keys are not listed; ingest refuses to make them.
@@ -24,31 +25,30 @@ pub(crate) struct Logged {
 }
 
 impl Logged {
-    /// The event of a record; `None` for one without data or without the headers of an event.
+    /// The event of a record in either content mode; `None` for one without a value or without an event's attributes.
     pub(crate) fn read(record: &impl Message) -> Option<Logged> {
-        let data = record.payload()?;
-        let headers = Attributes::read(record)?;
+        let read = Attributes::read(record)?;
         let partition_key = partition_key(record).map(str::to_owned);
         let at = Ref {
             offset: record.offset(),
             time_ms: record.timestamp().to_millis().unwrap_or(0),
-            type_digest: type_digest(&headers.type_),
-            id_digest: id_digest(Some(&headers.source), &headers.id),
+            type_digest: type_digest(&read.type_),
+            id_digest: id_digest(Some(&read.source), &read.id),
         };
-        let keys = listed_keys(partition_key.as_deref(), headers.lookup_keys.as_deref());
-        let ids = [at.id_digest, id_digest(None, &headers.id)];
+        let keys = listed_keys(partition_key.as_deref(), read.lookup_keys.as_deref());
+        let ids = [at.id_digest, id_digest(None, &read.id)];
         let body = Body {
             time_ms: at.time_ms,
-            id: headers.id,
-            source: headers.source,
-            type_: headers.type_,
-            time: headers.time,
+            id: read.id,
+            source: read.source,
+            type_: read.type_,
+            time: read.time,
             partition_key,
-            content_type: headers.content_type,
-            schema: headers.schema,
-            lookup_keys: headers.lookup_keys,
-            plugins: headers.plugins,
-            data: Bytes::copy_from_slice(data),
+            content_type: read.content_type,
+            schema: read.schema,
+            lookup_keys: read.lookup_keys,
+            plugins: read.plugins,
+            data: read.data,
         };
         Some(Logged { at, keys, ids, body })
     }
@@ -132,7 +132,7 @@ pub(crate) fn listed_keys(partition_key: Option<&str>, lookup_keys: Option<&str>
     keys
 }
 
-/// The headers that a lookup needs.
+/// What a lookup needs of headers and value.
 #[derive(Default)]
 struct Attributes {
     id: String,
@@ -143,10 +143,12 @@ struct Attributes {
     schema: Option<String>,
     lookup_keys: Option<String>,
     plugins: Option<String>,
+    data: Bytes,
 }
 
 impl Attributes {
     fn read(record: &impl Message) -> Option<Attributes> {
+        let value = record.payload()?;
         let mut read = Attributes::default();
         let (mut id, mut source, mut type_) = (None, None, None);
         for header in record.headers()?.iter() {
@@ -163,7 +165,14 @@ impl Attributes {
                 _ => {}
             }
         }
+        // The content type alone says which mode it is in (CloudEvents 1.0.2, Kafka §3).
+        if read.content_type.as_deref().is_some_and(is_envelope) {
+            let (envelope, content_type, data) = Envelope::read(value)?;
+            let Envelope { id, source, type_, time, .. } = envelope;
+            return Some(Attributes { id, source, type_, time, content_type, data, ..read });
+        }
         (read.id, read.source, read.type_) = (id?, source?, type_?);
+        read.data = Bytes::copy_from_slice(value);
         Some(read)
     }
 }
@@ -213,6 +222,23 @@ mod tests {
         assert_eq!(Erasure::read(&record(&marked, None, None)), None, "it has no key");
         assert_eq!(Erasure::read(&record(&[("weir-erase", "0")], Some("k"), None)), None);
         assert_eq!(Erasure::read(&record(&[("ce_id", "1")], Some("k"), None)), None, "a bare tombstone");
+    }
+
+    #[test]
+    fn an_envelope_tells_what_headers_would() {
+        let envelope = r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","time":"2026-11-26T10:00:00Z","data":{"n": 1}}"#;
+        let headers = [
+            ("content-type", "application/CloudEvents+json; charset=UTF-8"),
+            ("ce_id", "another"),
+            ("weir-schema", "t/1"),
+        ];
+        let event = Logged::read(&record(&headers, Some("k"), Some(envelope))).expect("an event");
+        assert_eq!(event.ids, [id_digest(Some("/s"), "1"), id_digest(None, "1")]);
+        let Body { id, type_, time, content_type, schema, data, .. } = event.body;
+        assert_eq!((id.as_str(), type_.as_str(), time.as_deref()), ("1", "t", Some("2026-11-26T10:00:00Z")));
+        assert_eq!((content_type.as_deref(), schema.as_deref()), (Some("application/json"), Some("t/1")));
+        assert_eq!(&data[..], br#"{"n": 1}"#);
+        assert!(Logged::read(&record(&headers, Some("k"), Some("{}"))).is_none(), "no envelope");
     }
 
     #[test]

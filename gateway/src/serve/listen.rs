@@ -1,7 +1,9 @@
 //! The admin listener and the signals, beside the workers.
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +21,12 @@ use crate::http::{Limits, connection};
 const ACCEPT_RETRY: Duration = Duration::from_millis(20);
 
 /// Serves the admin paths until it is aborted: readiness must answer until the very end.
-pub(super) async fn admin(listener: TcpListener, tls: Option<Arc<Tls>>, router: Router, limits: Limits) {
+pub(super) async fn admin(
+    listener: TcpListener,
+    tls: Option<Arc<Tls>>,
+    router: Rc<RefCell<Router>>,
+    limits: Limits,
+) {
     let graceful = GracefulShutdown::new();
     loop {
         let (stream, peer) = match listener.accept().await {
@@ -31,9 +38,9 @@ pub(super) async fn admin(listener: TcpListener, tls: Option<Arc<Tls>>, router: 
                 continue;
             }
         };
-        let router = router.clone();
+        let router = Rc::clone(&router);
         let answer = move |mut request: http::Request<hyper::body::Incoming>| {
-            let router = router.clone();
+            let router = router.borrow().clone();
             request.extensions_mut().insert(Peer(peer));
             async move {
                 let Ok(response) = router.oneshot(request.map(Body::new)).await;

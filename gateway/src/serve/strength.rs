@@ -22,13 +22,11 @@ pub(super) async fn weak_topics(config: &Config) -> String {
     loop {
         match look(config).await {
             Ok(findings) => {
-                let weak: Vec<_> = findings.iter().filter(|finding| finding.weight == Weight::Weak).collect();
+                let weak = told(&findings, Weight::Weak);
                 if !weak.is_empty() {
-                    let lines =
-                        weak.iter().map(|finding| format!("topic {}: {}", finding.topic, finding.message));
-                    return lines.collect::<Vec<_>>().join("\n");
+                    return weak;
                 }
-                if findings.iter().all(|finding| finding.weight != Weight::Missing) {
+                if told(&findings, Weight::Missing).is_empty() {
                     return std::future::pending().await;
                 }
             }
@@ -36,6 +34,24 @@ pub(super) async fn weak_topics(config: &Config) -> String {
         }
         tokio::time::sleep(RETRY).await;
     }
+}
+
+/// Whether the topics are there and strong, or why not; asks once.
+pub(super) async fn topics_are_strong(config: &Config) -> Result<(), String> {
+    if config.kafka.allow_weak_topics {
+        return Ok(());
+    }
+    let findings = look(config).await.map_err(|error| format!("the topics cannot be checked: {error}"))?;
+    let lines = [Weight::Missing, Weight::Weak].map(|weight| told(&findings, weight));
+    if lines.iter().all(String::is_empty) { Ok(()) } else { Err(lines.join("\n").trim().to_owned()) }
+}
+
+/// The findings of a weight, a line each.
+fn told(findings: &[Finding], weight: Weight) -> String {
+    let found = findings.iter().filter(|finding| finding.weight == weight);
+    let lines: Vec<_> =
+        found.map(|finding| format!("topic {}: {}", finding.topic, finding.message)).collect();
+    lines.join("\n")
 }
 
 /// Returns when Valkey is known to evict, saying which node and why that must not be. Never returns if none does, or if

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::secret::Secret;
 
 /// Where spans of requests go, and of how many.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// A collector that takes OTLP over HTTP, e.g. `http://127.0.0.1:4318`; spans are posted to `/v1/traces` below it.

@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tonic::Code;
 use weir_tests::world::until;
 
-use super::{Stage, answer, key, secret};
+use super::{Answer, Stage, key, secret};
+use crate::grpc::{self, PUBLISH};
 
 const SECONDS: Duration = Duration::from_secs(5);
 
@@ -33,19 +35,25 @@ async fn whatever_is_wrong_with_a_key_the_answer_is_one() {
     ];
     let url = stage.weir.url("/v1/events/orders");
     let post = || stage.http.post(&url).header("content-type", "application/json").body(r#"{"key":"k"}"#);
-    let first = answer(post()).await;
+    let first = Answer::to(post()).await;
     assert_eq!((first.status, first.code().as_str()), (401, "unauthorized"));
     for (name, value) in bad {
         let value = reqwest::header::HeaderValue::from_bytes(value.as_bytes()).unwrap();
-        let mut refused = answer(post().header(name, value)).await;
+        let mut refused = Answer::to(post().header(name, value)).await;
         let mut like = first.headers.clone();
         for headers in [&mut refused.headers, &mut like] {
             headers.remove("date");
         }
         assert_eq!((refused.status, &refused.text, &refused.headers), (401, &first.text, &like), "{name}");
     }
+    let http = grpc::by_hand();
+    for (name, value) in bad.iter().filter(|(_, value)| value.is_ascii()) {
+        let call = grpc::publish(&http, stage.weir.url(PUBLISH), &[(name, value)], "orders").await;
+        assert_eq!(call, Some((Code::Unauthenticated, "unauthorized".to_owned())), "{name}, over gRPC");
+    }
+    assert_eq!(stage.publish(Some(&good)).await, None);
     for (name, value) in [("authorization", format!("bEaReR {good}")), ("x-api-key", good.clone())] {
-        let taken = answer(post().header(name, value)).await;
+        let taken = Answer::to(post().header(name, value)).await;
         assert_eq!(taken.status, 201, "{taken:?}");
     }
     stage.never_logged(&[secret(&good), secret(&unknown), secret(&expired)]);

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use weir_tests::world::{Weir, WeirOptions, until};
+use weir_tests::world::{Answer, Weir, WeirOptions, until};
 
-use super::{Stage, answer, key, options};
+use super::{Stage, key, options};
 use crate::grpc::World;
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -18,7 +18,7 @@ async fn every_request_has_one_line_that_says_what_came_of_it() {
     let events = r#"[{"key":"a"},{"key":"b"},{"key":"c"}]"#;
     let request = h2.post(stage.weir.url("/v1/events/orders")).header("content-type", "application/json");
     let request = request.header("traceparent", format!("00-{TRACE}-b7ad6b7169203331-01"));
-    assert_eq!(answer(request.bearer_auth(&writer).body(events)).await.status, 200);
+    assert_eq!(Answer::to(request.bearer_auth(&writer).body(events)).await.status, 200);
     assert_eq!(stage.post("/v1/events/orders?dry_run=maybe", Some(&writer)).await.status, 400);
     assert_eq!(stage.post("/v1/events/visits", Some(&writer)).await.status, 404);
     assert_eq!(stage.post("/v1/events/orders", None).await.status, 401);

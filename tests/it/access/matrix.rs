@@ -7,7 +7,7 @@ use reqwest::Method;
 use weir::access::Action;
 use weir::http::doors::{Door, Listener};
 
-use super::{Answer, Stage, answer, key};
+use super::{Answer, Stage, key};
 
 /// Who tries: a tenant and a role, or nobody.
 #[derive(Clone, Debug)]
@@ -105,7 +105,7 @@ async fn try_door(stage: &Stage, door: Door, path: &str, key: Option<&str>) -> A
         _ => ("application/json", r#"{"key":"k"}"#),
     };
     let request = stage.http.request(door.method(), url).header("content-type", kind).body(body);
-    answer(key.into_iter().fold(request, reqwest::RequestBuilder::bearer_auth)).await
+    Answer::to(key.into_iter().fold(request, reqwest::RequestBuilder::bearer_auth)).await
 }
 
 #[tokio::test]

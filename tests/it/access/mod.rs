@@ -11,33 +11,18 @@ mod traces;
 
 use std::time::Duration;
 
-use reqwest::{Method, header::HeaderMap};
+use reqwest::Method;
 use serde_json::Value;
+use tonic::Code;
 use weir::access::{Minted, mint};
-use weir_tests::world::{Weir, WeirOptions};
+use weir_tests::world::{Answer, Weir, WeirOptions, canaries};
+
+use crate::grpc::{self, PUBLISH};
 
 /// A gateway with a route for each of three tenants.
 struct Stage {
     weir: Weir,
     http: reqwest::Client,
-}
-
-/// An answer, read to its end.
-#[derive(Debug)]
-struct Answer {
-    status: u16,
-    headers: HeaderMap,
-    text: String,
-}
-
-impl Answer {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.text).unwrap_or(Value::Null)
-    }
-
-    fn code(&self) -> String {
-        self.json()["code"].as_str().unwrap_or_default().to_owned()
-    }
 }
 
 const ROUTES: &str = r#"
@@ -79,12 +64,19 @@ impl Stage {
     async fn ask(&self, method: Method, url: String, key: Option<&str>, body: &str) -> Answer {
         let request = self.http.request(method, url).header("content-type", "application/json");
         let request = key.into_iter().fold(request, reqwest::RequestBuilder::bearer_auth);
-        answer(request.body(body.to_owned())).await
+        Answer::to(request.body(body.to_owned())).await
     }
 
     /// Posts an event to a path of the public listener.
     async fn post(&self, path: &str, key: Option<&str>) -> Answer {
         self.ask(Method::POST, self.weir.url(path), key, r#"{"key":"k"}"#).await
+    }
+
+    /// Publishes an event to `orders` over gRPC: the status and its reason, nothing if it was stored.
+    async fn publish(&self, key: Option<&str>) -> Option<(Code, String)> {
+        let bearer = key.map(|key| format!("Bearer {key}"));
+        let headers: Vec<_> = bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
+        grpc::publish(&grpc::by_hand(), self.weir.url(PUBLISH), &headers, "orders").await
     }
 
     async fn get(&self, url: String, key: Option<&str>) -> Answer {
@@ -107,15 +99,10 @@ impl Stage {
     }
 }
 
-async fn answer(request: reqwest::RequestBuilder) -> Answer {
-    let response = request.send().await.unwrap();
-    let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    Answer { status, headers, text: response.text().await.unwrap() }
-}
-
 /// A key and its stanza, as one line of a list.
 fn key(id: &str, tenant: &str, rest: &str) -> (String, String) {
     let Minted { key, sha256 } = mint(id).unwrap();
+    canaries().note(secret(&key));
     (key, format!("- {{id: {id}, sha256: {sha256}, tenant: {tenant}, {rest}}}\n"))
 }
 

@@ -16,7 +16,8 @@ use ring::{hmac, rand};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
-use weir_tests::world::until;
+use tonic::Code;
+use weir_tests::world::{canaries, until};
 
 use super::{Stage, key};
 
@@ -82,8 +83,9 @@ impl Issuer {
 
     fn token(&self, header: &Value, claims: &Value) -> String {
         let signed = format!("{}.{}", text(header.to_string()), text(claims.to_string()));
-        let signature = self.sign(header["alg"].as_str().unwrap_or_default(), &signed);
-        format!("{signed}.{}", text(signature))
+        let signature = text(self.sign(header["alg"].as_str().unwrap_or_default(), &signed));
+        canaries().note(&signature);
+        format!("{signed}.{signature}")
     }
 
     /// The same with these claims in place of the good ones; `null` takes one away.
@@ -236,13 +238,15 @@ async fn every_known_trick_is_refused_with_the_one_answer() {
     for (what, token) in &bad {
         let refused = stage.post("/v1/events/orders", Some(token)).await;
         assert_eq!((refused.status, &refused.text), (401, &nobody), "{what}");
+        let call = stage.publish(Some(token)).await;
+        assert_eq!(call, Some((Code::Unauthenticated, "unauthorized".to_owned())), "{what}, over gRPC");
         assert_eq!(status(&stage, &fine).await, 201, "a good one after {what}");
     }
     let huge = stage.post("/v1/events/orders", Some(&issuer.with(json!({"x": "y".repeat(64 << 10)})))).await;
     assert!([401, 431].contains(&huge.status), "{}", huge.status);
-    assert_eq!(status(&stage, &fine).await, 201);
+    assert_eq!((status(&stage, &fine).await, stage.publish(Some(&fine)).await), (201, None));
     let first = stage.post("/v1/events/orders", Some(&fine)).await.json();
-    assert_eq!(first["offset"], bad.len() + 1, "nothing else was stored");
+    assert_eq!(first["offset"], bad.len() + 2, "nothing else was stored");
     stage.never_logged(&[signature, payload]);
 }
 

@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 
-use super::{Stage, answer, key, secret};
+use super::{Answer, Stage, key, secret};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_order_is_in_the_audit_log_with_who_from_where_and_what_came_of_it() {
@@ -48,7 +48,7 @@ async fn no_secret_and_no_payload_is_in_a_log_a_metric_or_an_answer_to_others() 
                 let url = stage.weir.url(&path.replace("canary=1", query));
                 let request =
                     stage.http.post(url).header("content-type", content_type).header("x-canary", header);
-                told.push(answer(request.bearer_auth(&writer).body(body.clone())).await);
+                told.push(Answer::to(request.bearer_auth(&writer).body(body.clone())).await);
             }
         }
     }

@@ -26,6 +26,11 @@ pub(super) const DIFFERS: &[(u8, &str, &str)] = &[
         "a large array is `batch-too-large`, a long key `event-too-large`",
         "an array is a batch; a key is one node",
     ),
+    (
+        31,
+        "in protobuf a missing attribute is an empty one, `invalid-attribute`",
+        "proto3 does not tell them apart",
+    ),
     (32, "1 024 bytes for an attribute, not 256", "GitHub's and S3's sources are longer"),
     (32, "an empty id of plain JSON counts as none", "it is made, as if the field were not there"),
     (33, "the last day of year 9999 is refused", "times are instants, and end where no zone passes the year"),

@@ -22,15 +22,15 @@ const ROUTES: &str = "
 const WHOLE: &str =
     r#"{"type": "object", "properties": {"n": {"type": "integer"}, "big": {"const": 9007199254740993}}}"#;
 
-pub(super) struct Gate {
-    pub(super) weir: Weir,
+pub(crate) struct Gate {
+    pub(crate) weir: Weir,
     kafka: BaseConsumer,
     _schemas: TempDir,
 }
 
 impl Gate {
     /// `limits` is what stands in `limits: {…}`.
-    pub(super) async fn start(limits: &str) -> Gate {
+    pub(crate) async fn start(limits: &str) -> Gate {
         let schemas = tempfile::tempdir().unwrap();
         fs::create_dir(schemas.path().join("whole")).unwrap();
         fs::write(schemas.path().join("whole/1.json"), WHOLE).unwrap();
@@ -45,12 +45,12 @@ impl Gate {
     }
 
     /// `127.0.0.1:port` of the public listener.
-    pub(super) fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         self.weir.url("").replace("http://", "")
     }
 
     /// How many records its topics hold, by Kafka's word.
-    pub(super) fn stored(&self) -> i64 {
+    pub(crate) fn stored(&self) -> i64 {
         let end = |topic| self.kafka.fetch_watermarks(topic, 0, Duration::from_secs(10)).unwrap().1;
         TOPICS.into_iter().map(end).sum()
     }
@@ -61,7 +61,7 @@ impl Gate {
     }
 
     /// Sends a good event on a new connection: whatever was done to the gateway before, it takes it.
-    pub(super) async fn still_works(&self) {
+    pub(crate) async fn still_works(&self) {
         let before = self.stored();
         let answer = self.ask(&Request::event("plain", r#"{"good": true}"#)).await;
         assert_eq!(answer.status, 201, "{answer:?}");

@@ -5,11 +5,11 @@
 //! is another than that list's, `differs.rs` says why.
 
 pub(crate) mod budget;
-mod compressed;
+pub(crate) mod compressed;
 mod differs;
 mod floods;
 mod framing;
-mod gate;
+pub(crate) mod gate;
 mod json_suite;
 mod rows;
 mod slow;

@@ -160,6 +160,8 @@ fn attributes() -> Vec<Row> {
     let invalid = "invalid-attribute";
     vec![
         row(23, "NUL in a plain id", named(r#"{"id":"a\u0000b"}"#), 400, invalid),
+        row(23, "NUL in a partition key", named(r#"{"id":"a","key":"a\u0000b"}"#), 400, invalid),
+        row(23, "a line break in one", named(r#"{"id":"a","key":"a\nb"}"#), 400, invalid),
         row(23, "NUL in an id", id(r"a\u0000b"), 400, invalid),
         row(23, "NUL in a source", event(r#""source":"\u0000""#), 400, invalid),
         row(23, "NUL in a subject", event(r#""subject":"a\u0000""#), 400, invalid),
@@ -190,7 +192,6 @@ fn good() -> Vec<(u8, &'static str, Request)> {
     vec![
         (14, "a charset", plain("{}").header("content-type", "application/json;charset=\"UTF-8\"")),
         (23, "NUL in data", plain(r#"{"a":"\u0000","b":"\u001f"}"#)),
-        (23, "NUL and a line break in a key", Request::event("named", r#"{"id":"a","key":"a\u0000\nb"}"#)),
         (24, "64 deep", plain(deep)),
         (
             27,

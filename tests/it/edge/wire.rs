@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use serde_json::Value;
+use weir_tests::world::canaries;
 
 /// Longer than anything here may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -84,6 +85,14 @@ impl Answer {
 
     pub(super) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    /// It, once what it says was kept.
+    fn told(self) -> Self {
+        if self.status >= 400 {
+            canaries().told(&String::from_utf8_lossy(&self.body));
+        }
+        self
     }
 
     /// The problem's code; empty if it is none.
@@ -177,7 +186,7 @@ pub(super) mod http1 {
             }
             let rest = self.read.split_off(length);
             answer.body = std::mem::replace(&mut self.read, rest);
-            Ok(answer)
+            Ok(answer.told())
         }
 
         async fn more(&mut self) -> io::Result<()> {
@@ -250,6 +259,6 @@ pub(super) mod http2 {
             body.flow_control().release_capacity(data.len())?;
             answer.body.extend_from_slice(&data);
         }
-        Ok(answer)
+        Ok(answer.told())
     }
 }

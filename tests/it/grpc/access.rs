@@ -3,7 +3,7 @@
 use tonic::metadata::AsciiMetadataValue;
 use tonic::{Code, Request, Status};
 use weir::access::{Minted, mint};
-use weir_tests::world::{Weir, WeirOptions};
+use weir_tests::world::{Weir, WeirOptions, canaries};
 
 use super::api::get_event_request::By;
 use super::cloudevents::cloud_event::Data;
@@ -17,6 +17,7 @@ routes:
 
 fn key(id: &str, role: &str) -> (String, String) {
     let Minted { key, sha256 } = mint(id).unwrap();
+    canaries().note(key.rsplit('_').next().unwrap());
     (key, format!("{{id: {id}, sha256: {sha256}, tenant: shop, roles: [{role}]}}"))
 }
 
@@ -60,7 +61,7 @@ async fn calls_need_a_key_that_is_for_them() {
     };
     assert_eq!(told(world.events.get_event(ask.clone()).await), unauthorized());
     let query = api::QueryEventsRequest { route: "orders".to_owned(), ..api::QueryEventsRequest::default() };
-    assert_eq!(told(world.events.query_events(query).await), unauthorized());
+    assert_eq!(told(world.events.query_events(query.clone()).await), unauthorized());
     let tail = api::TailEventsRequest { route: "orders".to_owned(), ..api::TailEventsRequest::default() };
     assert_eq!(told(world.events.tail_events(tail.clone()).await), unauthorized());
     assert_eq!(world.metric("weir_events_in_total", "").await, 0.0, "nothing came in");
@@ -68,11 +69,30 @@ async fn calls_need_a_key_that_is_for_them() {
     let denied = (Code::PermissionDenied, "not-permitted".to_owned());
     assert_eq!(told(world.events.publish(by(&reader, publish("orders", "orders.x"))).await), denied);
     assert_eq!(told(world.events.get_event(by(&writer, ask.clone())).await), denied);
-    // Another tenant's route is none, named or found.
+    // Another tenant's route is none, named or found, whatever a client says of itself.
     for route in ["visits", ""] {
-        let refused = told(world.events.publish(by(&writer, publish(route, "visits.x"))).await);
+        let mut request = by(&writer, publish(route, "visits.x"));
+        request.metadata_mut().insert("x-tenant", "other".parse().unwrap());
+        let refused = told(world.events.publish(request).await);
         assert_eq!(refused, (Code::NotFound, "unknown-route".to_owned()), "{route}");
     }
+    let [others, nowhere] = ["visits", "nowhere"].map(|route| {
+        let (get, query, tail) = (ask.clone(), query.clone(), tail.clone());
+        (
+            api::GetEventRequest { route: route.to_owned(), ..get },
+            api::QueryEventsRequest { route: route.to_owned(), cursor: "0".to_owned(), ..query },
+            api::TailEventsRequest { route: route.to_owned(), after: "0:0".to_owned(), ..tail },
+        )
+    });
+    let mut looks = async |(get, query, tail): (_, _, _)| {
+        let events = &mut world.events;
+        let found = told(events.get_event(by(&reader, get)).await);
+        let listed = told(events.query_events(by(&reader, query)).await);
+        [found, listed, told(events.tail_events(by(&reader, tail)).await)]
+    };
+    let told_of_others = looks(others).await;
+    assert_eq!(told_of_others, looks(nowhere).await, "nobody can tell that there is one");
+    assert!(told_of_others.iter().all(|(code, _)| *code == Code::NotFound), "{told_of_others:?}");
     for route in ["orders", ""] {
         let stored =
             world.events.publish(by(&writer, publish(route, "orders.x"))).await.unwrap().into_inner();

@@ -4,6 +4,7 @@ mod access;
 mod lookups;
 mod publish;
 mod refusals;
+mod rows;
 mod services;
 mod stream;
 
@@ -14,11 +15,12 @@ use prost::Message;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
-use weir_tests::world::{Weir, WeirOptions};
+use weir_tests::world::{Weir, WeirOptions, canaries};
 
 use self::api::events_client::EventsClient;
+use self::cloudevents::cloud_event::CloudEventAttributeValue;
+pub(crate) use self::cloudevents::cloud_event::Data;
 use self::cloudevents::cloud_event::cloud_event_attribute_value::Attr;
-use self::cloudevents::cloud_event::{CloudEventAttributeValue, Data};
 
 /// As the packages are nested.
 mod weir_api {
@@ -67,8 +69,7 @@ impl World {
 
     pub(crate) async fn of(weir: Weir) -> World {
         let channel = Channel::from_shared(weir.url("")).unwrap().connect().await.unwrap();
-        let http = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
-        World { weir, events: EventsClient::new(channel.clone()), channel, http }
+        World { weir, events: EventsClient::new(channel.clone()), channel, http: by_hand() }
     }
 
     /// Publishes to `orders`.
@@ -88,21 +89,13 @@ impl World {
 
     /// A call made by hand, of which only what is in the head of its answer is seen.
     pub(crate) async fn raw(&self, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Raw {
-        let mut request = self.http.post(self.weir.url(path)).header("te", "trailers");
-        if headers.iter().all(|(name, _)| *name != "content-type") {
-            request = request.header("content-type", "application/grpc");
-        }
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let response = request.body(body.into()).send().await.unwrap();
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Raw { http: status, status: Status::from_header_map(&headers), headers }
+        raw(&self.http, self.weir.url(path), headers, body.into()).await
     }
 
     /// The sum of all samples of a metric whose labels contain `labels`.
     pub(crate) async fn metric(&self, name: &str, labels: &str) -> f64 {
         let text = reqwest::get(self.weir.admin_url("/metrics")).await.unwrap().text().await.unwrap();
+        canaries().told(&text);
         let samples = text.lines().filter(|line| line.starts_with(name) && line.contains(labels));
         samples.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
     }
@@ -114,6 +107,44 @@ impl World {
         assert_eq!(came, ended);
         assert_eq!(self.metric("weir_events_out_total", "outcome=\"lost\"").await, 0.0);
     }
+}
+
+/// A client that makes calls by hand.
+pub(crate) fn by_hand() -> reqwest::Client {
+    reqwest::Client::builder().http2_prior_knowledge().build().unwrap()
+}
+
+pub(crate) async fn raw(
+    http: &reqwest::Client,
+    url: String,
+    headers: &[(&str, &str)],
+    body: impl Into<reqwest::Body>,
+) -> Raw {
+    let mut request = http.post(url).header("te", "trailers");
+    if headers.iter().all(|(name, _)| *name != "content-type") {
+        request = request.header("content-type", "application/grpc");
+    }
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let response = request.body(body).send().await.unwrap();
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    canaries().told(&format!("{headers:?}"));
+    Raw { http: status, status: Status::from_header_map(&headers), headers }
+}
+
+/// Publishes an event by hand: the status and its reason, nothing if it was stored.
+pub(crate) async fn publish(
+    http: &reqwest::Client,
+    url: String,
+    headers: &[(&str, &str)],
+    route: &str,
+) -> Option<(Code, String)> {
+    let events = vec![event("by-hand", "orders.x", Data::TextData(r#"{"key":"k"}"#.to_owned()))];
+    let message = framed(&api::PublishRequest { events, route: route.to_owned() });
+    let answer = raw(http, url, headers, message).await;
+    assert_eq!(answer.http, 200);
+    answer.status.is_some().then(|| answer.told())
 }
 
 /// The head of an answer.

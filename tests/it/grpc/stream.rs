@@ -6,35 +6,37 @@ use std::time::Duration;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use tokio::sync::mpsc;
+use tonic::transport::Channel;
 use tonic::{Code, Streaming};
 use weir_tests::world::{Weir, WeirOptions, until};
 
+use super::api::events_client::EventsClient;
 use super::cloudevents::cloud_event::Data;
 use super::{PATIENCE, World, api, event, order, problem, reason, receipt};
 
 /// A stream, and how to send on it.
-struct Stream {
+pub(super) struct Stream {
     send: mpsc::Sender<api::PublishStreamRequest>,
     acks: Streaming<api::PublishStreamResponse>,
     credit: u32,
 }
 
 impl Stream {
-    async fn open(world: &World) -> Stream {
+    pub(super) async fn open(events: &EventsClient<Channel>) -> Stream {
         let (send, mut messages) = mpsc::channel(1000);
         let messages = futures_util::stream::poll_fn(move |context| messages.poll_recv(context));
-        let mut acks = world.events.clone().publish_stream(messages).await.unwrap().into_inner();
+        let mut acks = events.clone().publish_stream(messages).await.unwrap().into_inner();
         let first = acks.message().await.unwrap().unwrap();
         assert!(first.ack.is_none() && first.credit > 0, "{first:?}");
         Stream { send, acks, credit: first.credit }
     }
 
-    async fn send(&self, sequence: u64, events: Vec<super::cloudevents::CloudEvent>, route: &str) {
+    pub(super) async fn send(&self, sequence: u64, events: Vec<super::cloudevents::CloudEvent>, route: &str) {
         let message = api::PublishStreamRequest { events, route: route.to_owned(), sequence };
         self.send.send(message).await.unwrap();
     }
 
-    async fn ack(&mut self) -> Result<api::Ack, tonic::Status> {
+    pub(super) async fn ack(&mut self) -> Result<api::Ack, tonic::Status> {
         let response = tokio::time::timeout(PATIENCE, self.acks.message()).await.expect("in time")?;
         let response = response.ok_or_else(|| tonic::Status::ok("the end"))?;
         assert_eq!(response.credit, 1, "an ack gives its credit back");
@@ -62,7 +64,7 @@ fn any(id: &str) -> Vec<super::cloudevents::CloudEvent> {
 #[tokio::test]
 async fn every_message_is_acknowledged_by_its_number() {
     let world = World::dev(&[]).await;
-    let mut stream = Stream::open(&world).await;
+    let mut stream = Stream::open(&world.events).await;
     let mut open = BTreeSet::new();
     for sequence in 0..200 {
         if open.len() == usize::try_from(stream.credit).unwrap() {
@@ -96,7 +98,7 @@ async fn every_message_is_acknowledged_by_its_number() {
 #[tokio::test]
 async fn a_client_that_exceeds_its_credit_is_refused_after_its_acks() {
     let (kafka, world) = slow().await;
-    let mut stream = Stream::open(&world).await;
+    let mut stream = Stream::open(&world.events).await;
     kafka.broker_round_trip_time(1, Duration::from_secs(1)).unwrap();
     for sequence in 0..u64::from(stream.credit) + 5 {
         stream.send(sequence, any("x"), "slow").await;
@@ -117,7 +119,7 @@ async fn a_client_that_exceeds_its_credit_is_refused_after_its_acks() {
 #[tokio::test]
 async fn what_a_client_left_behind_still_ends_counted() {
     let (kafka, world) = slow().await;
-    let stream = Stream::open(&world).await;
+    let stream = Stream::open(&world.events).await;
     kafka.broker_round_trip_time(1, Duration::from_secs(1)).unwrap();
     for sequence in 0..20 {
         stream.send(sequence, any("x"), "slow").await;
@@ -138,7 +140,7 @@ async fn what_a_client_left_behind_still_ends_counted() {
 #[tokio::test]
 async fn a_gateway_that_stops_acknowledges_what_it_accepted() {
     let (kafka, world) = slow().await;
-    let mut stream = Stream::open(&world).await;
+    let mut stream = Stream::open(&world.events).await;
     kafka.broker_round_trip_time(1, Duration::from_secs(1)).unwrap();
     for sequence in 0..20 {
         stream.send(sequence, any("x"), "slow").await;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
-use weir_tests::world::{Resp, Valkey, ValkeyOptions, until};
+use weir_tests::world::{Resp, Valkey, ValkeyOptions, canaries, until};
 
 use crate::spine::{Client, Route, orders};
 
@@ -129,11 +129,12 @@ async fn operators_see_where_each_partition_stands() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_password_is_read_anew() {
     let route = orders().await;
+    let [one, two] = ["one", "two"].map(|password| canaries().secret(password));
     let valkey =
-        Valkey::start(ValkeyOptions { password: Some("one".to_owned()), ..ValkeyOptions::default() }).await;
+        Valkey::start(ValkeyOptions { password: Some(one.clone()), ..ValkeyOptions::default() }).await;
     let folder = tempfile::tempdir().unwrap();
     let secret = folder.path().join("password");
-    std::fs::write(&secret, "one\n").unwrap();
+    std::fs::write(&secret, format!("{one}\n")).unwrap();
     let (head, rest) = route.config.split_once("valkey:\n").unwrap();
     let (_, routes) = rest.split_once("routes:").unwrap();
     let (nodes, secret_path) = (valkey.addresses().join("\", \""), secret.display());
@@ -148,11 +149,11 @@ async fn a_changed_password_is_read_anew() {
     };
     assert_eq!(look(&first).await.status, 200);
 
-    std::fs::write(&secret, "two\n").unwrap();
+    std::fs::write(&secret, format!("{two}\n")).unwrap();
     for node in valkey.nodes() {
-        let mut connection = Resp::connect(node.address(), Some("one")).await.unwrap();
+        let mut connection = Resp::connect(node.address(), Some(&one)).await.unwrap();
         for setting in ["primaryauth", "requirepass"] {
-            let done = connection.call(&["CONFIG", "SET", setting, "two"]).await.unwrap();
+            let done = connection.call(&["CONFIG", "SET", setting, &two]).await.unwrap();
             assert_eq!(done.text(), "OK");
         }
         connection.call(&["SCRIPT", "FLUSH"]).await.unwrap();
@@ -166,7 +167,7 @@ async fn a_changed_password_is_read_anew() {
     assert_eq!(page.body["events"].as_array().map(Vec::len), Some(2));
     // A connection that is made anew brings all scripts along, also those that nobody has called.
     for node in valkey.nodes() {
-        let mut connection = Resp::connect(node.address(), Some("two")).await.unwrap();
+        let mut connection = Resp::connect(node.address(), Some(&two)).await.unwrap();
         if !connection.call(&["INFO", "replication"]).await.unwrap().text().contains("role:master") {
             continue;
         }

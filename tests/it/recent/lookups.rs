@@ -54,7 +54,7 @@ impl Model {
         let settings = Settings { per_key, ..Settings::default() };
         let topics = vec![Topic { route: ROUTE.into(), topic: topic.into(), settings }];
         let runtime = Handle::current();
-        let start = Start { topics, store, kafka: kafka.clone(), mode, runtime };
+        let start = Start { topics, store, kafka: kafka.clone(), mode, runtime, counts: Arc::default() };
         let (recent, ready) = Recent::start(start).unwrap();
         let producer = kafka.clone().set("linger.ms", "0").create().unwrap();
         Model { recent, ready, producer, topic: topic.to_owned() }

@@ -465,7 +465,8 @@ async fn model() -> (Recent, FutureProducer, String) {
     let topics =
         vec![Topic { route: "r".into(), topic: topic.as_str().into(), settings: Settings::default() }];
     let (store, runtime) = (Arc::new(Memory::new()), Handle::current());
-    let start = Start { topics, store, kafka: kafka.client_config(), mode: Mode::Manual, runtime };
+    let (client, counts) = (kafka.client_config(), Arc::default());
+    let start = Start { topics, store, kafka: client, mode: Mode::Manual, runtime, counts };
     let (recent, _) = Recent::start(start).unwrap();
     let producer = kafka.client_config().set("linger.ms", "5").create().unwrap();
     until("the topic is known", PATIENCE, async || {

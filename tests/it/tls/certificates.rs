@@ -12,6 +12,7 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use weir_tests::world::canaries;
 
 /// Who signs certificates.
 pub(super) struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -102,6 +103,7 @@ impl Authority {
 impl Certified {
     /// Writes both files, the key first: the gateway may look in between.
     pub(super) fn write(&self, folder: &Path) {
+        canaries().note(&self.key.serialize_pem());
         std::fs::write(folder.join("server.key"), self.key.serialize_pem()).unwrap();
         std::fs::write(folder.join("server.pem"), &self.pem).unwrap();
     }

@@ -3,11 +3,13 @@
 use std::process::{Command, Output};
 
 use tempfile::TempDir;
+use tonic::Code;
 use weir::access::{Minted, mint};
-use weir_tests::world::inputs;
+use weir_tests::world::{canaries, inputs};
 
 use super::certificates::{Authority, Certified, Fault, client};
 use super::{BOTH, ROUTES, Stage};
+use crate::grpc;
 
 const CLIENTS: &str = ", client_ca: {folder}/clients.pem, client_crl: {folder}/revoked.pem, client_auth: ";
 
@@ -29,7 +31,9 @@ impl Known {
                             - {san: 'spiffe://example/other', tenant: other, roles: [write]}\n    \
                             - {san: prober.example, roles: [metrics]}\n";
         let access = format!("access:\n  certificates:\n{certificates}  keys:\n{}", stanzas.concat());
-        Known { access, keys: minted.map(|(_, Minted { key, .. })| key) }
+        let keys = minted.map(|(_, Minted { key, .. })| key);
+        keys.iter().for_each(|key| canaries().note(key.rsplit('_').next().unwrap()));
+        Known { access, keys }
     }
 }
 
@@ -156,6 +160,12 @@ async fn a_certificate_beside_a_key_of_another_tenant_is_refused() {
         assert_eq!(ask(&stage, Some(certificate), &header).await, expected, "{place}");
     }
     assert_eq!(ask(&stage, None, &[("authorization", &own)]).await, answered(201, ""));
+    let call = async |key: &str| {
+        let http = stage.http(client(&stage.authority, Some(&shop), BOTH, false));
+        grpc::publish(&http, stage.url(grpc::PUBLISH), &[("authorization", key)], "orders").await
+    };
+    let mismatch = Some((Code::PermissionDenied, "credential-mismatch".to_owned()));
+    assert_eq!((call(&foreign).await, call(&own).await), (mismatch, None), "and over gRPC");
 }
 
 fn validate(config: &str) -> Output {

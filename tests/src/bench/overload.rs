@@ -1,6 +1,6 @@
 //! More than a gateway can do: what it takes in then, how fast, and what it says to all others.
-//! The gateway is capped by its Kafka, whose answers take a fixed time, five requests at once and few records in each:
-//! that holds on any machine, and leaves CPU to offer ten times as much.
+//! The gateway is capped by its Kafka, whose answers take a fixed time, few records in each: that holds on any machine,
+//! and leaves CPU to offer ten times as much.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,9 +16,8 @@ use super::payload::Shape;
 use super::pin::{Cores, on};
 use super::process::{Gateway, Sink, Workbench};
 
-/// Records in one request to Kafka, and such requests at once: the cap is their product by the delay.
+/// Records in one request to Kafka. librdkafka's idempotent producer sends the next one of a partition after the answer.
 const BATCH_RECORDS: u32 = 10;
-const REQUESTS_AT_ONCE: u32 = 5;
 const CONNECTIONS: usize = 512;
 const BUDGET_BYTES: u64 = 32 << 20;
 /// What is promised.
@@ -128,9 +127,9 @@ pub fn run(workbench: &Workbench, cores: &Cores, effort: Effort) -> Result<Repor
         loads.push(load);
     }
     let mut report = Report {
-        cap_per_s: f64::from(BATCH_RECORDS * REQUESTS_AT_ONCE) / effort.delay.as_secs_f64(),
+        cap_per_s: f64::from(BATCH_RECORDS) / effort.delay.as_secs_f64(),
         cap: format!(
-            "the sink answers after {delay_ms} ms, {REQUESTS_AT_ONCE} requests at once, {BATCH_RECORDS} records in each"
+            "the sink answers after {delay_ms} ms, one request at a time, {BATCH_RECORDS} records in each"
         ),
         ack_target_ms,
         peak_per_s,

@@ -19,7 +19,7 @@ struct Flags {
     #[arg(long, default_value_t = 10)]
     warm_up: u64,
     /// What each answer of the sink takes, in milliseconds.
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 10)]
     delay_ms: u64,
     /// Let the kernel place all processes.
     #[arg(long)]

@@ -4,13 +4,14 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 
 use super::tls::{self, Certificate};
-use super::{KafkaOptions, Launch, free_port, inputs};
+use super::{KafkaOptions, Launch, canaries, free_port, inputs};
 
 pub(super) const SASL_MECHANISM: &str = "SCRAM-SHA-512";
 pub(super) const SASL_USER: &str = "weir";
-pub(super) const SASL_PASSWORD: &str = "weir-secret";
+pub(super) static SASL_PASSWORD: LazyLock<String> = LazyLock::new(|| canaries().secret("kafka"));
 const CLUSTER_ID: &str = "d2Vpci10ZXN0LWNsdXN0ZQ";
 
 /// Brokers here live for a minute: start fast, stay small.
@@ -109,7 +110,8 @@ impl Plan<'_> {
 
     /// Writes the cluster's identity, and the SASL user, into each broker's empty data folder.
     fn format_storage(&self, files: &[PathBuf]) {
-        let user = format!("{SASL_MECHANISM}=[name={SASL_USER},password={SASL_PASSWORD}]");
+        let user =
+            format!("{SASL_MECHANISM}=[name={SASL_USER},password={password}]", password = *SASL_PASSWORD);
         let start = |file: &PathBuf| {
             let mut command = Command::new("java");
             command.args(java("kafka.tools.StorageTool")).args(["format", "-t", CLUSTER_ID, "-c"]).arg(file);

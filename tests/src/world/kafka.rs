@@ -10,14 +10,14 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Message, OwnedMessage};
+use rdkafka::message::{Headers as _, Message, OwnedMessage};
 use rdkafka::metadata::{Metadata, MetadataPartition};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::broker::{self, Plan, Ports};
 use super::folder::Folder;
 use super::tls::Certificate;
-use super::{Process, until};
+use super::{Process, canaries, until};
 
 const START_TIMEOUT: Duration = Duration::from_secs(90);
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -83,7 +83,7 @@ impl Kafka {
                 ca: certificate.ca,
                 mechanism: broker::SASL_MECHANISM,
                 user: broker::SASL_USER,
-                password: broker::SASL_PASSWORD,
+                password: &broker::SASL_PASSWORD,
             }),
             replication: i32::try_from(options.brokers.min(3)).unwrap(),
             _folder: Some(folder),
@@ -151,11 +151,15 @@ impl Kafka {
 
     /// Everything in a topic up to its end, by partition, then by offset (read_uncommitted).
     pub async fn records(&self, topic: &str) -> Vec<OwnedMessage> {
-        let (mut config, topic) = (self.client_config(), topic.to_owned());
+        let (mut config, is_dead_letters) = (self.client_config(), topic.ends_with(".dead-letter"));
+        let topic = topic.to_owned();
         config.set("isolation.level", "read_uncommitted").set("group.id", "weir-test-unused");
         config.set("enable.partition.eof", "true").set("enable.auto.commit", "false");
         let mut records = tokio::task::spawn_blocking(move || read_all(&config, &topic)).await.unwrap();
         records.sort_by_key(|record| (record.partition(), record.offset()));
+        if is_dead_letters {
+            records.iter().for_each(|record| canaries().told(&text(record)));
+        }
         records
     }
 
@@ -186,6 +190,15 @@ impl Kafka {
         };
         tokio::task::spawn_blocking(ask).await.unwrap()
     }
+}
+
+/// All of a record, for who looks for secrets in it.
+fn text(record: &OwnedMessage) -> String {
+    let headers = record.headers().into_iter().flat_map(|headers| headers.iter());
+    let headers = headers.map(|header| (header.key, header.value.unwrap_or_default()));
+    let parts = headers
+        .chain([("key", record.key().unwrap_or_default()), ("value", record.payload().unwrap_or_default())]);
+    parts.map(|(name, value)| format!("{name} = {}\n", String::from_utf8_lossy(value))).collect()
 }
 
 fn addresses(ports: impl Iterator<Item = u16>) -> String {

@@ -2,7 +2,9 @@
 //! loopback ports, each in a folder of its own, and gone afterwards however the test process ends.
 //! Knows nothing of the gateway's insides; what a test asserts is the test's affair.
 
+mod answer;
 mod broker;
+mod canary;
 mod folder;
 pub mod inputs;
 mod kafka;
@@ -16,6 +18,8 @@ mod wait;
 mod watchdog;
 mod weir;
 
+pub use self::answer::Answer;
+pub use self::canary::{Canaries, canaries};
 pub use self::kafka::{Kafka, KafkaOptions, SaslAccess};
 pub use self::ports::free_port;
 pub use self::process::{Launch, Process};

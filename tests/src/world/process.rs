@@ -76,6 +76,11 @@ impl Process {
         self.signal(Signal::TERM);
     }
 
+    /// SIGHUP.
+    pub fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
     /// SIGSTOP: frozen, its sockets open, until [`cont`](Self::cont).
     pub fn stop(&self) {
         self.signal(Signal::STOP);
@@ -101,6 +106,10 @@ impl Process {
     /// All it has printed, standard output and error together.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(self.launch.log_path()).unwrap_or_default()).into_owned()
+    }
+
+    pub(super) fn log_path(&self) -> PathBuf {
+        self.launch.log_path()
     }
 
     /// Panics with the log if it has ended: whoever waits for it need not wait on.

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use super::folder::Folder;
-use super::{Launch, Process, free_port, inputs, until};
+use super::{Launch, Process, canaries, free_port, inputs, until};
 
 /// How to start a gateway. In `args`, `config` and `env`, `{listen}` and `{admin}` stand for the addresses of its
 /// two listeners (`127.0.0.1:port`), and in `args` `{config}` stands for the path of the config file.
@@ -40,6 +40,12 @@ impl WeirOptions {
     }
 }
 
+const CONFIG: &str = "weir.yaml";
+
+fn fill(text: &str, listen: &str, admin: &str) -> String {
+    text.replace("{listen}", listen).replace("{admin}", admin)
+}
+
 /// A gateway of ours, ended on drop.
 #[derive(Debug)]
 pub struct Weir {
@@ -47,7 +53,14 @@ pub struct Weir {
     listen: String,
     admin: String,
     ready_timeout: Duration,
-    _folder: Folder,
+    folder: Folder,
+}
+
+impl Drop for Weir {
+    fn drop(&mut self) {
+        self.process.kill();
+        canaries().log(&self.process.log_path());
+    }
 }
 
 impl Weir {
@@ -63,8 +76,8 @@ impl Weir {
         let folder = Folder::new("weir");
         let address = || format!("127.0.0.1:{}", free_port());
         let (listen, admin) = (address(), address());
-        let fill = |text: &str| text.replace("{listen}", &listen).replace("{admin}", &admin);
-        let config = folder.write("weir.yaml", &fill(&options.config)).display().to_string();
+        let fill = |text: &str| fill(text, &listen, &admin);
+        let config = folder.write(CONFIG, &fill(&options.config)).display().to_string();
         let launch = Launch {
             name: "weir".to_owned(),
             program: inputs::weir(),
@@ -77,7 +90,13 @@ impl Weir {
             folder: folder.path().to_owned(),
         };
         let process = Process::start(launch);
-        Self { process, listen, admin, ready_timeout: options.ready_timeout, _folder: folder }
+        Self { process, listen, admin, ready_timeout: options.ready_timeout, folder }
+    }
+
+    /// Puts another text into its config file, in one step as an editor does.
+    pub fn write_config(&self, text: &str) {
+        let written = self.folder.write("weir.yaml.new", &fill(text, &self.listen, &self.admin));
+        std::fs::rename(&written, written.with_file_name(CONFIG)).unwrap();
     }
 
     /// Waits until `/readyz` says 200; panics with the log when it ends instead.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::Algorithm;
 
 /// Tokens of one issuer.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JwtSettings {
     /// Who has to have made them (`iss`).

@@ -9,7 +9,7 @@ use super::files::Files;
 use crate::secret::Secret;
 
 /// TLS of a listener. Its files are looked at every second, and new connections get what is new.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// A PEM file: the certificate, then those of the authorities between it and one that clients know.

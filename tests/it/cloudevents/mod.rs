@@ -1,5 +1,7 @@
 //! CloudEvents over HTTP in every mode, and what of them is in Kafka.
 
+mod structured;
+
 use rdkafka::Message;
 use rdkafka::message::{Headers as _, OwnedMessage};
 use serde_json::{Value, json};

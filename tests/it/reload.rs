@@ -1,0 +1,242 @@
+//! Another config while the gateway runs: all of it holds from one moment on, or none of it; what was let in before
+//! that is answered as it was promised.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use weir_tests::world::{Answer, Weir, WeirOptions, fresh_name, inputs, shared_kafka, until};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A config for `weir dev` with these routes, each to its own topic, and this before them.
+fn config(before: &str, routes: &[&str]) -> String {
+    let route = |name: &&str| format!("  - {{name: {name}, topic: {name}, topic_settings: {SMALL}}}\n");
+    format!("{before}routes:\n{}", routes.iter().map(route).collect::<String>())
+}
+
+const SMALL: &str = "{partitions: 1, replication_factor: 1, min_insync_replicas: 1}";
+
+async fn start(config: String) -> Weir {
+    Weir::start(WeirOptions::dev_with(config)).await
+}
+
+async fn post(weir: &Weir, route: &str) -> Answer {
+    let request = reqwest::Client::new().post(weir.url(&format!("/v1/events/{route}")));
+    Answer::to(request.header("content-type", "application/json").body(r#"{"a":1}"#)).await
+}
+
+async fn reload(weir: &Weir) -> Answer {
+    Answer::to(reqwest::Client::new().post(weir.admin_url("/admin/v1/reload"))).await
+}
+
+async fn metric(weir: &Weir, series: &str) -> Option<f64> {
+    let text = reqwest::get(weir.admin_url("/metrics")).await.unwrap().text().await.unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ').map(str::to_owned));
+    line.map(|value| value.parse().unwrap())
+}
+
+const USABLE: &str = "weir_config_last_reload_successful";
+
+#[tokio::test]
+async fn an_order_puts_routes_and_limits_in_force_before_it_is_answered() {
+    let weir = start(config("", &["orders", "visits"])).await;
+    assert_eq!(post(&weir, "parcels").await.code(), "unknown-route");
+    let first = post(&weir, "orders").await;
+    assert_eq!(first.status, 201, "{first:?}");
+    let same = reload(&weir).await;
+    assert_eq!((same.status, same.json()), (200, json!({"changed": []})));
+
+    weir.write_config(&config("limits: {nodes_max: 1}\n", &["orders", "parcels"]));
+    let done = reload(&weir).await;
+    assert_eq!((done.status, done.json()), (200, json!({"changed": ["limits", "routes"]})));
+    assert_eq!(post(&weir, "visits").await.code(), "unknown-route");
+    for route in ["orders", "parcels"] {
+        assert_eq!(post(&weir, route).await.code(), "too-many-nodes");
+    }
+
+    weir.write_config(&config("", &["orders", "parcels"]));
+    assert_eq!(reload(&weir).await.status, 200);
+    for route in ["orders", "parcels"] {
+        let stored = post(&weir, route).await;
+        assert_eq!(stored.status, 201, "{stored:?}");
+        let id = stored.json()["id"].as_str().unwrap().to_owned();
+        let position = format!("0:{}", stored.json()["offset"]);
+        let found = weir.url(&format!("/v1/events/{route}/{id}?min_position={position}"));
+        let found = Answer::to(reqwest::Client::new().get(found)).await;
+        assert_eq!(found.status, 200, "{route}: {found:?}");
+    }
+    let id = first.json()["id"].as_str().unwrap().to_owned();
+    let before = Answer::to(reqwest::Client::new().get(weir.url(&format!("/v1/events/orders/{id}")))).await;
+    assert_eq!(before.status, 200, "what was looked up before is looked up still: {before:?}");
+}
+
+#[tokio::test]
+async fn a_signal_and_a_changed_file_do_the_same() {
+    let weir = start(config("", &["orders"])).await;
+    weir.write_config(&config("", &["orders", "visits"]));
+    weir.process().hang_up();
+    let stored = async |route: &str| (post(&weir, route).await.status == 201).then_some(());
+    until("the signal is heard", PATIENCE, async || stored("visits").await).await;
+    weir.write_config(&config("", &["orders", "parcels"]));
+    until("the change is seen", PATIENCE, async || stored("parcels").await).await;
+    assert_eq!(post(&weir, "visits").await.code(), "unknown-route");
+    assert_eq!(metric(&weir, USABLE).await, Some(1.0));
+}
+
+#[tokio::test]
+async fn a_config_that_cannot_be_used_changes_nothing_and_is_told() {
+    let good = config("", &["orders"]);
+    let weir = start(good.clone()).await;
+    let mut refused = 0.0;
+    let cases = [
+        (config("", &["orders", "orders"]), "two routes"),
+        (config("limit: {}\n", &["orders"]), "did you mean `limits`?"),
+        (config("schemas: nowhere\n", &["orders"]), "nowhere"),
+        (
+            config("workers: 7\nlimits: {event_bytes_max: 9}\n", &["orders"]),
+            "workers, limits.event_bytes_max",
+        ),
+    ];
+    for (text, told) in cases {
+        weir.write_config(&text);
+        let answer = reload(&weir).await;
+        assert_eq!((answer.status, answer.code().as_str()), (422, "config-unusable"), "{answer:?}");
+        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains(told), "{told} not in {detail}");
+        assert_eq!(post(&weir, "orders").await.status, 201);
+        assert_eq!(metric(&weir, USABLE).await, Some(0.0));
+        // The change of the file may have been seen beside the order.
+        let now = metric(&weir, r#"weir_config_reloads_total{result="refused"}"#).await.unwrap();
+        assert!(now > refused, "{now} refused, {refused} before");
+        refused = now;
+        assert!(weir.process().log().contains("the config stays as it was"));
+    }
+    weir.write_config(&good);
+    assert_eq!(reload(&weir).await.status, 200);
+    assert_eq!(metric(&weir, USABLE).await, Some(1.0));
+}
+
+/// A request that was let in to a route ends in it, even if the route is gone by then.
+#[tokio::test]
+async fn a_request_ends_in_the_config_that_it_began_in() {
+    let weir = start(config("", &["orders", "visits"])).await;
+    let address = weir.url("").strip_prefix("http://").unwrap().to_owned();
+    let mut slow = TcpStream::connect(&address).await.unwrap();
+    let head = "POST /v1/events/visits HTTP/1.1\r\nhost: weir\r\ncontent-type: application/json\r\n\
+                content-length: 7\r\nexpect: 100-continue\r\n\r\n";
+    slow.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 25];
+    slow.read_exact(&mut answer).await.unwrap();
+    assert_eq!(answer, b"HTTP/1.1 100 Continue\r\n\r\n", "it was let in");
+
+    weir.write_config(&config("", &["orders"]));
+    assert_eq!(reload(&weir).await.status, 200);
+    assert_eq!(post(&weir, "visits").await.code(), "unknown-route");
+    slow.write_all(br#"{"a":1}"#).await.unwrap();
+    let mut status = [0; 12];
+    slow.read_exact(&mut status).await.unwrap();
+    assert_eq!(&status, b"HTTP/1.1 201", "{}", String::from_utf8_lossy(&status));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_notices_a_reload_who_sends_all_the_while() {
+    let texts = [config("", &["orders", "visits"]), config("limits: {nodes_max: 9}\n", &["orders"])];
+    let weir = start(texts[0].clone()).await;
+    let http = reqwest::Client::new();
+    let over = Arc::new(AtomicBool::new(false));
+    let sending = |worker: u32| {
+        let (http, url, over) = (http.clone(), weir.url("/v1/events/orders"), Arc::clone(&over));
+        tokio::spawn(async move {
+            let mut offsets = Vec::new();
+            while !over.load(Ordering::Relaxed) {
+                let request = http.post(&url).header("content-type", "application/json");
+                let answer = Answer::to(request.body(format!(r#"{{"a":{worker}}}"#))).await;
+                assert_eq!(answer.status, 201, "{answer:?}");
+                offsets.push(answer.json()["offset"].as_u64().unwrap());
+            }
+            offsets
+        })
+    };
+    let senders: Vec<_> = (0..4).map(sending).collect();
+    for text in [&texts[1], &texts[0], &texts[1], &texts[0]] {
+        weir.write_config(text);
+        let done = reload(&weir).await;
+        assert_eq!(done.status, 200, "{done:?}");
+    }
+    over.store(true, Ordering::Relaxed);
+    let mut offsets = Vec::new();
+    for sender in senders {
+        let own = sender.await.unwrap();
+        assert!(own.is_sorted(), "one client's events in their order: {own:?}");
+        offsets.extend(own);
+    }
+    offsets.sort_unstable();
+    assert!(offsets.windows(2).all(|pair| pair[0] < pair[1]), "each is in the log once");
+}
+
+/// Plugins and schemas come with a route; a plugin that stays as it is keeps its version.
+#[tokio::test]
+async fn a_route_brings_its_plugins_and_schemas() {
+    let plugin = inputs::target().join("wasm32-unknown-unknown/plugin/entity_key.wasm");
+    let plugins = format!("plugins: {{entity-key: {{path: \"{}\"}}}}\n", plugin.display());
+    let chain = |route: &str| {
+        format!(
+            "  - name: {route}\n    topic: {route}\n    topic_settings: {SMALL}\n    plugins:\n      - plugin: entity-key\n        \
+             config: {{keys: [{{kind: user, pointer: /a}}]}}\n"
+        )
+    };
+    let weir = start(config("", &["orders"])).await;
+    weir.write_config(&format!("{plugins}{}{}", config("", &["orders"]), chain("visits")));
+    let done = reload(&weir).await;
+    assert_eq!((done.status, done.json()), (200, json!({"changed": ["plugins", "routes"]})));
+    let seen = post(&weir, "visits").await;
+    assert!(seen.text.contains(r#""name":"entity-key""#), "{seen:?}");
+    let versions = async || {
+        let list = reqwest::get(weir.admin_url("/admin/v1/plugins")).await.unwrap();
+        list.json::<serde_json::Value>().await.unwrap()["plugins"]["entity-key"].clone()
+    };
+    let before = versions().await;
+    weir.write_config(&format!(
+        "{plugins}{}{}",
+        config("limits: {nodes_max: 9}\n", &["orders"]),
+        chain("visits")
+    ));
+    assert_eq!(reload(&weir).await.json(), json!({"changed": ["limits"]}));
+    assert_eq!(versions().await, before);
+    assert_eq!(post(&weir, "visits").await.status, 201);
+}
+
+/// No event is sent to a topic that is not there: the operator is told instead of the clients.
+#[tokio::test]
+async fn a_topic_that_is_missing_keeps_its_route_out() {
+    let kafka = shared_kafka().await;
+    let (first, second) = (fresh_name("reload"), fresh_name("reload"));
+    kafka.create_topic(&first, 1, &[]).await;
+    let config = |topics: &[&str]| {
+        let route = |topic: &&str| {
+            format!("  - {{name: {topic}, topic: {topic}, topic_settings: {SMALL}, recent: false}}\n")
+        };
+        format!(
+            "listen: {{listen}}\nadmin: {{admin}}\nkafka: {{brokers: [\"{}\"], allow_weak_topics: true}}\nroutes:\n{}",
+            kafka.bootstrap(),
+            topics.iter().map(route).collect::<String>()
+        )
+    };
+    let weir = Weir::start(WeirOptions::serve(config(&[&first]))).await;
+    weir.write_config(&config(&[&first, &second]));
+    let refused = reload(&weir).await;
+    assert_eq!(refused.code(), "config-unusable", "{refused:?}");
+    assert!(refused.text.contains("weir topics create"), "{refused:?}");
+    assert_eq!(post(&weir, &first).await.status, 201);
+    let ready = reqwest::get(weir.admin_url("/readyz")).await.unwrap();
+    assert_eq!(ready.status(), StatusCode::OK, "a config that is not in force makes nobody unready");
+    kafka.create_topic(&second, 1, &[]).await;
+    let taken = reload(&weir).await;
+    assert_eq!(taken.status, 200, "{taken:?}");
+    assert_eq!(post(&weir, &second).await.status, 201, "at once");
+}
