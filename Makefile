@@ -5,10 +5,10 @@ export PATH := $(CARGO_BIN):$(PATH)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 GUESTS := -p entity-key -p geo -p redact -p field-key -p payload-key -p rogue
 
-.PHONY: help dev test check bench bench-overload bench-plugins bench-recent chaos-plugins chaos-recent fuzz-api build plugins toolchain services
+.PHONY: help dev test check bench bench-overload bench-plugins bench-recent chaos-plugins chaos-recent fuzz-api h2spec build plugins toolchain services
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 22
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 22
 
 dev: build plugins ## build all and run `weir dev` (more flags in ARGS=)
 	exec $(TARGET)/release/weir dev $(ARGS)
@@ -27,7 +27,7 @@ bench: plugins services ## measure the gateway beside the textbook one, results 
 	cargo build --release --workspace --bins
 	$(TARGET)/release/bench $(ARGS)
 
-bench-overload: plugins ## offer 2x and 10x of what a capped gateway can do, a minute each; results in target/bench
+bench-overload: plugins ## offer a capped gateway 2x and 10x, and another 10 000 slow heads; results in target/bench
 	cargo build --release --workspace --bins
 	$(TARGET)/release/overload $(ARGS)
 
@@ -51,6 +51,9 @@ chaos-recent: plugins services ## lookups under faults, each answer held against
 
 fuzz-api: build ## schemathesis against the OpenAPI document, all checks, five and a half minutes; in target/api
 	sh tests/api/fuzz.sh
+
+h2spec: build ## h2spec against the ingest listener, every case; in target/api
+	sh tests/api/h2spec.sh
 
 build: toolchain ## the gateway, in release mode
 	cargo build --release -p weir

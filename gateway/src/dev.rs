@@ -84,7 +84,9 @@ pub fn run(kafka: Kafka, loaded: Loaded, source: Source) -> Result<(), ServeErro
     let welcome = {
         let routes = config.routes.iter().map(|route| route.name.clone()).collect::<Vec<_>>();
         let topic = config.routes.first().map_or_else(String::new, |route| route.topic.clone());
-        move |addresses| welcome(addresses, &bootstrap, &topic, &routes)
+        let scheme = |tls: bool| if tls { "https" } else { "http" };
+        let schemes = [scheme(config.tls.is_some()), scheme(config.admin_tls.is_some())];
+        move |addresses| welcome(addresses, schemes, &bootstrap, &topic, &routes)
     };
     let prepare = move |config: &Config| kafka.make_topics(config);
     let source = Source { prepare: Box::new(prepare), ..source };
@@ -95,26 +97,27 @@ pub fn run(kafka: Kafka, loaded: Loaded, source: Source) -> Result<(), ServeErro
 const ORDER: &str = r#"{"order_id":"o-1","customer":{"user_id":"u-7","device_fingerprint":"9f86d081884c7d65"},"items":[{"sku":"BK-30411","quantity":1,"price":12.5}],"total":12.5,"currency":"EUR","placed_at":"2026-11-23T09:26:53Z"}"#;
 
 #[expect(clippy::print_stdout, reason = "what `weir dev` says to the person who started it")]
-fn welcome(addresses: Addresses, bootstrap: &str, topic: &str, routes: &[String]) {
-    let Addresses { listen, admin } = addresses;
+fn welcome(addresses: Addresses, schemes: [&str; 2], bootstrap: &str, topic: &str, routes: &[String]) {
+    let [listen, admin] =
+        [format!("{}://{}", schemes[0], addresses.listen), format!("{}://{}", schemes[1], addresses.admin)];
     println!(
         "Weir is up. Kafka is a mock inside this process: it keeps about the last 5 MiB of each partition,"
     );
     println!("in memory, and forgets everything when it ends.\n");
-    println!("  events and lookups   http://{listen}");
-    println!("  health and metrics   http://{admin}/metrics");
+    println!("  events and lookups   {listen}");
+    println!("  health and metrics   {admin}/metrics");
     println!("  Kafka                {bootstrap}      (kcat -b {bootstrap} -C -t {topic})");
     if !routes.iter().any(|route| route == "orders") {
         println!("  routes               {}", routes.join(", "));
         return;
     }
     println!("\nAn event in:\n");
-    println!("curl -s http://{listen}/v1/events/orders -H 'content-type: application/json' -d '{ORDER}'\n");
+    println!("curl -s {listen}/v1/events/orders -H 'content-type: application/json' -d '{ORDER}'\n");
     println!("The same event, looked up by its key:\n");
-    println!("curl -s 'http://{listen}/v1/events/orders?key=u-7'\n");
+    println!("curl -s '{listen}/v1/events/orders?key=u-7'\n");
     println!("An event that breaks its schema, and why:\n");
     println!(
-        "curl -s http://{listen}/v1/events/orders -H 'content-type: application/json' -d '{}'\n",
+        "curl -s {listen}/v1/events/orders -H 'content-type: application/json' -d '{}'\n",
         ORDER.replace("\"total\":12.5", "\"total\":\"much\"")
     );
 }

@@ -26,6 +26,7 @@ pub struct Metrics {
     recent: IntCounterVec,
     shed: IntCounterVec,
     throttled: IntCounterVec,
+    closed: [IntCounter; Closed::ALL.len()],
     aside: IntGaugeVec,
     recent_lag: IntGaugeVec,
     recent_stale: GaugeVec,
@@ -79,6 +80,24 @@ pub enum Kind {
 
 impl Kind {
     const ALL: [(Kind, &'static str); 2] = [(Kind::Ingest, "ingest"), (Kind::Lookup, "lookup")];
+}
+
+/// Why the gateway ended a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// Its address had as many as it may.
+    Address,
+    /// A request's head did not get on.
+    Head,
+    /// Nothing was asked for too long.
+    Idle,
+    /// It was told to end, for its age.
+    Age,
+}
+
+impl Closed {
+    const ALL: [(Closed, &'static str); 4] =
+        [(Closed::Address, "address"), (Closed::Head, "head"), (Closed::Idle, "idle"), (Closed::Age, "age")];
 }
 
 /// The metrics of one route.
@@ -138,7 +157,14 @@ impl Metrics {
         );
         let aside = IntGaugeVec::new(aside, &["route"])?;
         registry.register(Box::new(aside.clone()))?;
+        let closed = counter(
+            "weir_connections_closed_total",
+            "Connections of the ingest listener that the gateway ended, by reason.",
+            &["reason"],
+        )?;
+        let closed = Closed::ALL.map(|(_, reason)| closed.with_label_values(&[reason]));
         Ok(Metrics {
+            closed,
             events_in: counter("weir_events_in_total", "Events framed, by route.", &["route"])?,
             events_out: counter(
                 "weir_events_out_total",
@@ -224,6 +250,11 @@ impl Metrics {
         if let Some(slot) = by_status.get(usize::from(status)) {
             slot.get_or_init(|| counters.with_label_values(&[&status.to_string()])).inc();
         }
+    }
+
+    /// Counts a connection that the gateway ended.
+    pub fn closed(&self, why: Closed) {
+        self.closed[why as usize].inc();
     }
 
     /// The config was read, and is in force since or cannot be used.

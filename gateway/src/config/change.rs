@@ -57,6 +57,10 @@ impl Change {
             ("limits.event_bytes_max", old.limits.event_bytes_max != limits.event_bytes_max),
             ("limits.in_flight_bytes_max", old.limits.in_flight_bytes_max != limits.in_flight_bytes_max),
             ("limits.connections_max", old.limits.connections_max != limits.connections_max),
+            (
+                "limits.connections_per_address_max",
+                old.limits.connections_per_address_max != limits.connections_per_address_max,
+            ),
         ];
         Change { live: differing(&live), restart: differing(&restart) }
     }
@@ -68,7 +72,13 @@ fn differing(rows: &[(&'static str, bool)]) -> Vec<&'static str> {
 
 /// The limits without those that librdkafka, the byte budget and the acceptor were made with.
 fn live(limits: &Limits) -> Limits {
-    Limits { event_bytes_max: 0, in_flight_bytes_max: 0, connections_max: 0, ..limits.clone() }
+    Limits {
+        event_bytes_max: 0,
+        in_flight_bytes_max: 0,
+        connections_max: 0,
+        connections_per_address_max: 0,
+        ..limits.clone()
+    }
 }
 
 #[cfg(test)]

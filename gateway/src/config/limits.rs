@@ -35,6 +35,12 @@ pub struct Limits {
     pub nodes_max: usize,
     /// The most connections at once; more wait to be accepted.
     pub connections_max: usize,
+    /// The most of them from one address (of IPv6, one network of 64 bits); more are closed at once. Where a load balancer
+    /// hides its clients' addresses it stands for all of them.
+    pub connections_per_address_max: usize,
+    /// How old a connection gets, give or take a tenth: then it finishes its requests and the client opens another, perhaps
+    /// to another gateway.
+    pub connection_age_max_ms: u64,
     /// From a connection's first byte to the end of the first request's headers.
     pub header_timeout_ms: u64,
     /// From a request's headers to the end of its body.
@@ -63,6 +69,8 @@ impl Default for Limits {
             depth_max: 64,
             nodes_max: 50_000,
             connections_max: 10_000,
+            connections_per_address_max: 5_000,
+            connection_age_max_ms: 3_600_000,
             header_timeout_ms: 5_000,
             body_timeout_ms: 10_000,
             idle_timeout_ms: 75_000,

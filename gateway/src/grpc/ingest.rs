@@ -1,5 +1,6 @@
 //! `Publish`: a message becomes the pipeline's request, and the pipeline's answer a message.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Body;
@@ -28,10 +29,11 @@ impl Grpc {
         summary.door = Some(Door::PostEvents);
         let deadline = deadline::of(request.headers())?;
         // Whoever may send nothing has nothing read of it.
-        summary.entered(&self.gate.enter(None, Caller::new(request.headers(), request.extensions()))?);
+        let entry = self.gate.enter(None, Caller::new(request.headers(), request.extensions()))?;
+        summary.entered(&entry);
         let (head, messages) = self.messages(request)?;
         let begun = Instant::now();
-        let message = messages.only(deadline).await?;
+        let message = messages.only(deadline, self.gate.quota(&entry)).await?;
         summary.read = Some(begun.elapsed());
         let answer = self.take(message, head.headers, &head.extensions, deadline).await?;
         summary.settled(&answer);
@@ -49,15 +51,18 @@ impl Grpc {
         extensions: &Extensions,
         deadline: Option<Instant>,
     ) -> Result<Answer, Problem> {
-        let Message { bytes: body, permit } = message;
+        let Message { bytes: body, permit, paid } = message;
         let path = Some(protobuf::text_of(&body, ROUTE)?).filter(|path| !path.is_empty());
         let entry = self.gate.enter(path, Caller::new(&headers, extensions))?;
         // Where a route takes signed events only, the signature is that of the message.
         self.gate.verify(&entry, &headers, &body)?;
+        let paid = match (paid, self.gate.quota(&entry)) {
+            (Some(paid), Some(quota)) if Arc::ptr_eq(&paid, quota) => Paid::Bytes,
+            _ => Paid::Nothing,
+        };
         let Entry { sender, route, .. } = entry;
         without_credentials(&mut headers);
         let (shape, framing, strict) = (Shape::Protobuf, Framing::Protobuf, false);
-        let paid = Paid::Nothing;
         let span = extensions.get().cloned();
         let request =
             pipeline::Request { sender, route, shape, framing, strict, headers, body, permit, paid, span };

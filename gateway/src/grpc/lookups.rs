@@ -4,7 +4,6 @@
 use std::time::Instant;
 
 use axum::body::Body;
-use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use prost::Message;
@@ -30,8 +29,9 @@ impl Grpc {
         summary: &mut Summary,
     ) -> Result<Response<Body>, Refused> {
         let deadline = deadline::of(request.headers())?;
-        let (head, asked) = self.asked::<api::GetEventRequest>(request, deadline).await?;
-        self.admit(Door::GetEventById, &asked.route, &head, summary)?;
+        let door = Door::GetEventById;
+        let asked: api::GetEventRequest = self.asked(request, door, deadline, summary).await?;
+        self.admit(door, &asked.route, summary)?;
         let (recent, level, min_position) =
             (self.recent()?, level(asked.level), min_position(asked.min_position)?);
         let finding = async {
@@ -58,24 +58,18 @@ impl Grpc {
         summary: &mut Summary,
     ) -> Result<Response<Body>, Refused> {
         let deadline = deadline::of(request.headers())?;
-        let (head, asked) = self.asked::<api::QueryEventsRequest>(request, deadline).await?;
-        self.admit(Door::GetEvents, &asked.route, &head, summary)?;
+        let door = Door::GetEvents;
+        let asked: api::QueryEventsRequest = self.asked(request, door, deadline, summary).await?;
+        self.admit(door, &asked.route, summary)?;
         let (route, ask) = ask(asked)?;
         let page = in_time(deadline, self.recent()?.by_key(&route, &ask)).await?;
         Ok(reply::message(&told(page)))
     }
 
-    /// Lets a call through the door of the same action.
-    pub(super) fn admit(
-        &self,
-        door: Door,
-        route: &str,
-        head: &Parts,
-        summary: &mut Summary,
-    ) -> Result<(), Problem> {
-        (summary.door, summary.route) = (Some(door), self.gate.route(route).cloned());
-        summary.who = Some(self.gate.admit(door, Some(route), Caller::of(head))?);
-        Ok(())
+    /// Lets who asks go on to this route.
+    pub(super) fn admit(&self, door: Door, route: &str, summary: &mut Summary) -> Result<(), Problem> {
+        summary.route = self.gate.route(route).cloned();
+        summary.who.as_ref().map_or(Ok(()), |who| self.gate.admit_to(route, door, who))
     }
 
     pub(super) fn recent(&self) -> Result<&Recent, Problem> {
@@ -83,19 +77,21 @@ impl Grpc {
         self.recent.as_ref().ok_or_else(none)
     }
 
-    /// The message of a call that asks for something.
+    /// The message of a call that asks for something. Nothing is read of whoever may ask for nothing; may they ask for
+    /// this?
     pub(super) async fn asked<M: Message + Default>(
         &self,
         request: Request<Incoming>,
+        door: Door,
         deadline: Option<Instant>,
-    ) -> Result<(Parts, M), Refused> {
-        let (head, messages) = self.messages(request)?;
-        let message = messages.only(deadline).await?;
-        if message.bytes.len() > MESSAGE_BYTES_MAX {
-            return Err(Problem::new(Code::BodyTooLarge, "a question has at most 64 KiB").into());
-        }
-        let asked = M::decode(message.bytes).map_err(|_| bad("the message is not the one of this call"))?;
-        Ok((head, asked))
+        summary: &mut Summary,
+    ) -> Result<M, Refused> {
+        summary.door = Some(door);
+        let who = self.gate.admit_to_some(door, Caller::new(request.headers(), request.extensions()))?;
+        summary.who = Some(who);
+        let (_, messages) = self.messages(request)?;
+        let message = messages.at_most(MESSAGE_BYTES_MAX).only(deadline, None).await?;
+        Ok(M::decode(message.bytes).map_err(|_| bad("the message is not the one of this call"))?)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The only reader of gRPC messages (gRPC over HTTP/2, "Length-Prefixed-Message"): within a size, within a time, and with a
 //! permit for a message's bytes before the first of them is waited for.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -10,6 +11,7 @@ use hyper::body::Incoming;
 use tonic::Status;
 
 use super::Refused;
+use crate::admission::Quota;
 use crate::event::budget::Permit;
 use crate::http::body::{Reader, overloaded};
 use crate::http::decompress::Encoding;
@@ -35,6 +37,8 @@ pub(super) struct Messages {
 pub(super) struct Message {
     pub(super) bytes: Bytes,
     pub(super) permit: Permit,
+    /// What its bytes were taken of before they were read.
+    pub(super) paid: Option<Arc<Quota>>,
 }
 
 /// What stands before a message.
@@ -53,15 +57,27 @@ impl Messages {
         Ok(Messages { body, reader: reader.clone(), encoding, received: BytesMut::new() })
     }
 
-    /// The one message of a call that has one, by the deadline at the latest.
-    pub(super) async fn only(mut self, deadline: Option<Instant>) -> Result<Message, Problem> {
+    /// The same with a smaller limit on each.
+    pub(super) fn at_most(mut self, bytes: usize) -> Self {
+        self.reader.body_bytes_max = self.reader.body_bytes_max.min(bytes);
+        self
+    }
+
+    /// The one message of a call that has one, by the deadline at the latest. `quota` pays for its bytes before they are
+    /// read.
+    pub(super) async fn only(
+        mut self,
+        deadline: Option<Instant>,
+        quota: Option<&Arc<Quota>>,
+    ) -> Result<Message, Problem> {
         let timeout = Instant::now() + self.reader.body_timeout;
         let until = deadline.map_or(timeout, |deadline| deadline.min(timeout));
         let reading = async {
             let prefix = self.prefix().await?.ok_or_else(|| incomplete("the call has no message"))?;
+            quota.map_or(Ok(()), |quota| quota.bytes(prefix.length))?;
             let message = self.message(prefix).await?;
             match self.prefix().await? {
-                None => Ok(message),
+                None => Ok(Message { paid: quota.cloned(), ..message }),
                 Some(_) => Err(Problem::new(Code::BadQuery, "this call takes one message")),
             }
         };
@@ -96,15 +112,15 @@ impl Messages {
             _ => return Err(Problem::new(Code::BadEncoding, "a message's first byte is neither 0 nor 1")),
         };
         let length = usize::try_from(self.received.get_u32()).unwrap_or(usize::MAX);
+        let bytes_max = self.reader.body_bytes_max;
+        if length > bytes_max {
+            let detail = format!("a message of this call may have at most {bytes_max} bytes");
+            return Err(Problem::new(Code::BodyTooLarge, detail));
+        }
         Ok(Some(Prefix { compressed, length }))
     }
 
     async fn message(&mut self, prefix: Prefix) -> Result<Message, Problem> {
-        let bytes_max = self.reader.body_bytes_max;
-        if prefix.length > bytes_max {
-            let detail = format!("a message may have at most {bytes_max} bytes; send fewer events at once");
-            return Err(Problem::new(Code::BodyTooLarge, detail));
-        }
         let permit = self.reader.budget.permit(prefix.length).ok_or_else(overloaded)?;
         let body_timeout = self.reader.body_timeout;
         let filled = tokio::time::timeout(body_timeout, self.fill(prefix.length)).await;
@@ -113,14 +129,15 @@ impl Messages {
         }
         let bytes = self.received.split_to(prefix.length).freeze();
         match (prefix.compressed, self.encoding) {
-            (false, _) => Ok(Message { bytes, permit }),
+            (false, _) => Ok(Message { bytes, permit, paid: None }),
             (true, None) => {
                 Err(Problem::new(Code::BadEncoding, "a message is compressed, and nobody says how"))
             }
             (true, Some(encoding)) => {
                 // The permit of the message as it was sent is given back with it.
-                let undone = Box::pin(encoding.undo(&bytes, bytes_max, &self.reader.budget)).await?;
-                Ok(Message { bytes: undone.0, permit: undone.1 })
+                let Reader { body_bytes_max, budget, .. } = &self.reader;
+                let (bytes, permit) = Box::pin(encoding.undo(&bytes, *body_bytes_max, budget)).await?;
+                Ok(Message { bytes, permit, paid: None })
             }
         }
     }

@@ -31,8 +31,9 @@ impl Grpc {
         summary: &mut Summary,
     ) -> Result<Response<Body>, Refused> {
         let deadline = deadline::of(request.headers())?;
-        let (head, asked) = self.asked::<api::TailEventsRequest>(request, deadline).await?;
-        self.admit(Door::GetEvents, &asked.route, &head, summary)?;
+        let door = Door::GetEvents;
+        let asked: api::TailEventsRequest = self.asked(request, door, deadline, summary).await?;
+        self.admit(door, &asked.route, summary)?;
         let some = |text: String| Some(text).filter(|text| !text.is_empty());
         let begin = begin(&asked.after, &asked.from)?;
         let filter = Filter { kind: some(asked.kind), key: some(asked.key), type_: some(asked.r#type) };

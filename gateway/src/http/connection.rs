@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::future::pending;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
@@ -16,14 +17,17 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::Watcher;
-use tokio::io::{AsyncRead, AsyncWrite};
+use hyper_util::server::graceful::GracefulConnection;
+use tokio::io::{AsyncRead, AsyncWrite, Interest};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 
 use super::Limits;
 use super::head::{Heard, unfinished};
 use super::lasting::Activity;
 use super::tls::{Secured, Tls};
+use crate::metrics::Closed;
 
 /// The largest header block, in bytes.
 const HEADERS_BYTES_MAX: u32 = 32 << 10;
@@ -40,31 +44,40 @@ const RESET_BY_US_MAX: usize = 64;
 /// that never opens it.
 const SEND_BYTES_MAX: usize = 64 << 10;
 
-/// Serves a connection until either side ends it or a shutdown lets it finish its requests.
-/// Must run inside a `LocalSet`.
+/// Serves a connection until either side ends it: we do so once `leave` turns true or it is old, and it finishes its
+/// requests then. Says why, if it was us. Must run inside a `LocalSet`.
 pub async fn serve<F, A>(
     stream: TcpStream,
     tls: Option<Arc<Tls>>,
     answer: F,
     limits: Limits,
-    shutdown: Watcher,
-) where
+    leave: watch::Receiver<bool>,
+) -> Option<Closed>
+where
     F: Fn(Request<Incoming>) -> A + 'static,
     A: Future<Output = Result<Response<Body>, Infallible>> + 'static,
 {
     let first = Duration::from_millis(limits.header_timeout_ms);
     if let Some(tls) = tls {
         // Boxed, so that a connection without TLS does not carry its size along.
-        Box::pin(serve_secured(stream, &tls, answer, limits, shutdown)).await;
-    } else if let Ok(Ok(h2)) = tokio::time::timeout(first, prefers_h2(&stream)).await {
-        let activity = Arc::new(Activity::default());
-        let heard = Heard::new(stream, Arc::clone(&activity));
-        converse(heard, h2, activity, answer, limits, shutdown).await;
+        return Box::pin(serve_secured(stream, &tls, answer, limits, leave)).await;
     }
+    let Ok(preferred) = tokio::time::timeout(first, prefers_h2(&stream)).await else {
+        return Some(Closed::Head);
+    };
+    let activity = Arc::new(Activity::default());
+    let heard = Heard::new(stream, Arc::clone(&activity));
+    converse(heard, preferred.ok()?, activity, answer, limits, leave).await
 }
 
 /// The same after a handshake, with the names of the client's certificate at hand in each request.
-async fn serve_secured<F, A>(stream: TcpStream, tls: &Tls, answer: F, limits: Limits, shutdown: Watcher)
+async fn serve_secured<F, A>(
+    stream: TcpStream,
+    tls: &Tls,
+    answer: F,
+    limits: Limits,
+    leave: watch::Receiver<bool>,
+) -> Option<Closed>
 where
     F: Fn(Request<Incoming>) -> A + 'static,
     A: Future<Output = Result<Response<Body>, Infallible>> + 'static,
@@ -72,7 +85,7 @@ where
     let activity = Arc::new(Activity::default());
     let heard = Heard::new(stream, Arc::clone(&activity));
     let limit = Duration::from_millis(limits.header_timeout_ms);
-    let Some(Secured { stream, h2, names }) = tls.accept(heard, limit).await else { return };
+    let Secured { stream, h2, names } = tls.accept(heard, limit).await?;
     activity.spoke();
     let answer = move |mut request: Request<Incoming>| {
         if let Some(names) = &names {
@@ -80,7 +93,7 @@ where
         }
         answer(request)
     };
-    converse(stream, h2, activity, answer, limits, shutdown).await;
+    converse(stream, h2, activity, answer, limits, leave).await
 }
 
 /// Answers the requests of a connection that is ready for them.
@@ -90,8 +103,9 @@ async fn converse<I, F, A>(
     activity: Arc<Activity>,
     answer: F,
     limits: Limits,
-    shutdown: Watcher,
-) where
+    leave: watch::Receiver<bool>,
+) -> Option<Closed>
+where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
     F: Fn(Request<Incoming>) -> A + 'static,
     A: Future<Output = Result<Response<Body>, Infallible>> + 'static,
@@ -114,48 +128,80 @@ async fn converse<I, F, A>(
         // A client that is gone without a word answers no PING.
         builder.keep_alive_interval(idle / 4).keep_alive_timeout(idle / 4);
         let served = builder.serve_connection(TokioIo::new(stream), service);
-        until_idle(shutdown.watch(served), idle, &activity, pending()).await
+        drive(served, h2, leave, limits, &activity, pending()).await
     } else {
         let mut builder = http1::Builder::new();
         builder.header_read_timeout(None).max_buf_size(BUFFER_BYTES_MAX).writev(false);
         builder.max_header_size(HEADERS_BYTES_MAX as usize);
         let served = builder.serve_connection(TokioIo::new(stream), service);
         let slow = unfinished(&activity, Duration::from_millis(limits.header_timeout_ms));
-        until_idle(shutdown.watch(served), idle, &activity, slow).await
+        drive(served, h2, leave, limits, &activity, slow).await
     };
-    if let Err(error) = served {
+    served.unwrap_or_else(|error| {
         tracing::debug!(%error, "connection ended");
+        None
+    })
+}
+
+/// Serves until the connection has ended, and ends it when it is due; says why, then.
+///
+/// Idle is one where no request has begun for so long, or for up to twice as long. hyper's own limit is a timer set anew
+/// for each request; here a request only leaves word that it was there, and a lasting answer that it waits. Any other
+/// answer takes less than that, its own limits see to it. So one that is told to end for its age and begins no other
+/// request has that long for those it has, and a lasting answer goes on to its own end. It also ends with `slow`.
+async fn drive<C>(
+    connection: C,
+    h2: bool,
+    mut leave: watch::Receiver<bool>,
+    limits: Limits,
+    activity: &Activity,
+    slow: impl Future<Output = ()>,
+) -> Result<Option<Closed>, hyper::Error>
+where
+    C: GracefulConnection<Error = hyper::Error>,
+{
+    let (mut connection, mut given_up, mut slow) = (pin!(connection), pin!(activity.given_up()), pin!(slow));
+    let mut leave = pin!(leave.wait_for(|leave| *leave));
+    let idle = Duration::from_millis(limits.idle_timeout_ms);
+    let age = spread(Duration::from_millis(limits.connection_age_max_ms), RandomState::new().hash_one(()));
+    let begun = Instant::now();
+    let (mut left, mut look, mut retires) = (false, begun + idle, Some(begun + age));
+    let mut why = None;
+    loop {
+        let next = retires.map_or(look, |at| at.min(look));
+        tokio::select! {
+            biased;
+            served = &mut connection => return served.map(|()| why),
+            () = &mut given_up => return Ok(why),
+            () = &mut slow => return Ok(Some(Closed::Head)),
+            _ = &mut leave, if !left => {
+                left = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = sleep_until(next) => if retires == Some(next) {
+                (retires, why) = (None, Some(Closed::Age));
+                // HTTP/2 has a word that no request gets lost over: GOAWAY (RFC 9113 §6.8).
+                if h2 { connection.as_mut().graceful_shutdown() } else { activity.retire() }
+            } else if activity.was_idle() {
+                return Ok(why.or(Some(Closed::Idle)));
+            } else {
+                look = next + idle;
+            }
+        }
     }
 }
 
-/// Serves until no request has begun for so long, or for up to twice as long. hyper's own limit is a timer set
-/// anew for each request; here a request only leaves word that it was there, and a lasting answer that it waits.
-/// Any other answer takes less than `idle`, its own limits see to that. It also ends with `slow`.
-async fn until_idle<C>(
-    connection: C,
-    idle: Duration,
-    activity: &Activity,
-    slow: impl Future<Output = ()>,
-) -> Result<(), hyper::Error>
-where
-    C: Future<Output = Result<(), hyper::Error>>,
-{
-    let (mut connection, mut given_up, mut slow) = (pin!(connection), pin!(activity.given_up()), pin!(slow));
-    loop {
-        tokio::select! {
-            biased;
-            served = &mut connection => return served,
-            () = &mut given_up => return Ok(()),
-            () = &mut slow => return Ok(()),
-            () = tokio::time::sleep(idle) => if activity.was_idle() { return Ok(()) },
-        }
-    }
+/// An age within a tenth of this, by chance: what began together does not end together.
+fn spread(age: Duration, chance: u64) -> Duration {
+    const PARTS: u32 = 1000;
+    let parts = u32::try_from(chance % u64::from(PARTS / 5 + 1)).unwrap_or_default();
+    age / PARTS * (PARTS - PARTS / 10 + parts)
 }
 
 /// Waits for the first bytes: an HTTP/2 client with prior knowledge starts with `PRI * HTTP/2.0` (RFC 9113
 /// §3.4), and no HTTP/1 method starts with `PRI`.
 async fn prefers_h2(stream: &TcpStream) -> io::Result<bool> {
-    let mut start = [0; 3];
+    let (mut start, mut ended) = ([0; 3], false);
     loop {
         let read = stream.peek(&mut start).await?;
         let seen = start.get(..read).unwrap_or_default();
@@ -168,8 +214,12 @@ async fn prefers_h2(stream: &TcpStream) -> io::Result<bool> {
         if seen.len() == start.len() {
             return Ok(true);
         }
-        // A peek does not wait for more than it has; a lone `P` is rare enough to look again later.
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        if ended {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        // A peek takes nothing, so it would not wait for more than there is. This has it wait for what comes.
+        drop(stream.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into())));
+        ended = stream.ready(Interest::READABLE).await?.is_read_closed();
     }
 }
 
@@ -185,5 +235,22 @@ where
         drop(tokio::task::spawn_local(async move {
             drop(future.await);
         }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_spread_over_a_tenth_to_either_side() {
+        let hour = Duration::from_secs(3600);
+        assert_eq!(spread(hour, 0), Duration::from_secs(3240));
+        assert_eq!(spread(hour, 100), hour);
+        assert_eq!(spread(hour, 200), Duration::from_secs(3960));
+        let ages = (0..1000).map(|chance| spread(hour, chance * 0x9e37_79b9));
+        assert!(ages.clone().all(|age| (hour * 9 / 10..=hour * 11 / 10).contains(&age)));
+        assert!(ages.collect::<std::collections::BTreeSet<_>>().len() > 150);
+        assert!(spread(Duration::from_millis(u64::MAX), 200) > hour, "and none is too old to be told");
     }
 }

@@ -101,16 +101,40 @@ impl Gate {
         if door.action() == Action::Probe || self.access.is_open() {
             return Ok(Access::anyone());
         }
-        let found = route.and_then(|path| self.shared.routes.at_path(path));
-        let resource = match (door.names_a_route(), found) {
-            (true, Some(route)) => route.resource(),
-            (true, None) => Resource::NoRoute,
-            (false, _) => Resource::Gateway,
-        };
+        let resource = if door.names_a_route() { self.resource(route) } else { Resource::Gateway };
+        self.let_in(door, &resource, caller)
+    }
+
+    /// Lets in who may go through a door to some route, before it is read which. Ask [`Gate::admit_to`] once it is.
+    pub fn admit_to_some(&self, door: Door, caller: Caller<'_>) -> Result<Arc<Identity>, Problem> {
+        self.let_in(door, &Resource::SomeRoute, caller)
+    }
+
+    /// Lets who was let in before go on to this route.
+    pub fn admit_to(&self, route: &str, door: Door, who: &Identity) -> Result<(), Problem> {
+        // Who may do anything is told of a route that does not exist by whoever looks for it.
+        if self.access.is_open() {
+            return Ok(());
+        }
+        self.counted(authorize(who, door.action(), &self.resource(Some(route))))
+    }
+
+    fn let_in(
+        &self,
+        door: Door,
+        resource: &Resource<'_>,
+        caller: Caller<'_>,
+    ) -> Result<Arc<Identity>, Problem> {
         self.counted(self.identify(caller).and_then(|identity| {
-            authorize(&identity, door.action(), &resource)?;
+            authorize(&identity, door.action(), resource)?;
             Ok(identity)
         }))
+    }
+
+    /// The route at a path, as what something is to be done to.
+    fn resource(&self, path: Option<&str>) -> Resource<'_> {
+        let found = path.and_then(|path| self.shared.routes.at_path(path));
+        found.map_or(Resource::NoRoute, |route| route.resource())
     }
 
     /// Lets events in to the route that the path names, or to whichever of the sender's takes them.
@@ -136,7 +160,7 @@ impl Gate {
 
     /// What its sender's tenant may send, if that is limited. Where nobody is asked who they are it is the route's
     /// tenant, once there is a route.
-    pub(super) fn quota(&self, entry: &Entry) -> Option<&Arc<Quota>> {
+    pub fn quota(&self, entry: &Entry) -> Option<&Arc<Quota>> {
         let owner = || entry.route.as_deref().map(|route| &route.tenant);
         self.shared.throttle.of(entry.sender.tenant().or_else(owner)?)
     }

@@ -31,6 +31,8 @@ pub(super) struct Activity {
     begun: AtomicBool,
     /// Requests without an answer.
     open: AtomicUsize,
+    /// Its next answer is its last.
+    retired: AtomicBool,
     /// Bytes have come since the last request began.
     heard: AtomicBool,
     /// Set by a lasting answer that has the connection for itself.
@@ -77,6 +79,12 @@ impl Activity {
         self.busy.store(true, Ordering::Relaxed);
     }
 
+    /// Lets the connection end with its next answer, if it has one request after the other (HTTP/1.1, RFC 9112 §9.6): one
+    /// that is closed while it is quiet may have its next request on the way.
+    pub(super) fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+    }
+
     /// Whether nothing has happened since this was last asked, and no lasting answer waits for us.
     pub(super) fn was_idle(&self) -> bool {
         !self.busy.swap(false, Ordering::Relaxed) && self.waiting.load(Ordering::Relaxed) == 0
@@ -94,14 +102,17 @@ impl Activity {
 
     /// The response to a request that began, watched if it lasts: its request may still be coming in, then.
     pub(super) fn watch(self: &Arc<Self>, alone: bool, mut response: Response<Body>) -> Response<Body> {
-        let Some(Lasting(stopping)) = response.extensions_mut().remove::<Lasting>() else {
+        let lasting = response.extensions_mut().remove::<Lasting>();
+        if alone && (lasting.is_some() || self.retired.load(Ordering::Relaxed)) {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        let Some(Lasting(stopping)) = lasting else {
             self.end();
             return response;
         };
         if alone {
             // The connection ends with it. It is set already if an answer came between two that last.
             drop(self.stopping.set(stopping));
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response.map(|body| Body::new(Watched { body, activity: Arc::clone(self), waits: false }))
     }

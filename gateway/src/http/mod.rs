@@ -19,6 +19,7 @@ pub mod summary;
 pub mod tls;
 pub mod workers;
 
+mod addresses;
 mod conditional;
 mod cors;
 pub(crate) mod decompress;
@@ -63,6 +64,10 @@ pub struct Limits {
     pub batch_bytes_max: usize,
     /// Open connections; past it new ones wait in the kernel's backlog.
     pub connections_max: usize,
+    /// Of them, those of one address; past it new ones are closed.
+    pub connections_per_address_max: usize,
+    /// From a connection's first byte until it is told to end, give or take a tenth.
+    pub connection_age_max_ms: u64,
     /// From the accepted connection to its first byte.
     pub header_timeout_ms: u64,
     /// From the end of the headers to the end of the body.

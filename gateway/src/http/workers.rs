@@ -11,14 +11,15 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use futures_util::future::LocalBoxFuture;
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
+use super::addresses::{Addresses, Place};
 use super::connection;
 use super::tls::Tls;
 use super::{Edge, Limits};
+use crate::metrics::{Closed, Metrics};
 use crate::pipeline::Seat;
 
 /// With so many requests waiting for Kafka, a worker that has nothing to do sleeps for a moment before it looks
@@ -31,23 +32,30 @@ const MODERATION: Duration = Duration::from_micros(250);
 /// Connections that may wait for one worker.
 const HANDOVER_MAX: usize = 1024;
 
+/// Refusals of connections are told in the log this often at most.
+const TOLD_EVERY: Duration = Duration::from_secs(1);
+
 /// The running workers.
 #[derive(Debug)]
 pub struct Workers {
     workers: Vec<Running>,
     open: Arc<AtomicUsize>,
-    connections_max: usize,
+    addresses: Arc<Addresses>,
+    limits: Limits,
     started: Instant,
 }
 
 #[derive(Debug)]
 struct Running {
-    connections: Mutex<Option<mpsc::Sender<std::net::TcpStream>>>,
+    connections: Mutex<Option<mpsc::Sender<Accepted>>>,
     load: Arc<AtomicUsize>,
     /// Milliseconds since the start, written by the worker's own loop.
     beat_ms: Arc<AtomicU64>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
+
+/// A connection, and its place among those of its address.
+type Accepted = (std::net::TcpStream, Place);
 
 /// What a worker has on its own thread.
 pub struct Post {
@@ -114,7 +122,7 @@ impl Workers {
             Ok(Running { connections, load, beat_ms, thread: Mutex::new(Some(thread)) })
         };
         let workers = (0..count.max(1)).map(start).collect::<io::Result<_>>()?;
-        Ok(Workers { workers, open, connections_max: limits.connections_max, started })
+        Ok(Workers { workers, open, addresses: Arc::default(), limits, started })
     }
 
     /// Whether a worker's loop has not turned for so long.
@@ -137,12 +145,13 @@ impl Workers {
     }
 
     /// Accepts until `stop`; then takes what the kernel had already accepted, and closes the listener.
-    pub async fn accept(&self, listener: TcpListener, mut stop: watch::Receiver<bool>) {
-        let mut full = false;
+    pub async fn accept(&self, listener: TcpListener, metrics: &Metrics, mut stop: watch::Receiver<bool>) {
+        let connections_max = self.limits.connections_max;
+        let (mut full, mut told) = (false, None);
         loop {
-            let was_full = std::mem::replace(&mut full, self.connections() >= self.connections_max);
+            let was_full = std::mem::replace(&mut full, self.connections() >= connections_max);
             if full && !was_full {
-                tracing::warn!(connections_max = self.connections_max, "no more connections for now");
+                tracing::warn!(connections_max, "no more connections for now");
             }
             if full {
                 tokio::select! {
@@ -153,28 +162,43 @@ impl Workers {
             tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => break,
-                accepted = listener.accept() => self.hand_over(accepted).await,
+                accepted = listener.accept() => self.hand_over(accepted, metrics, &mut told).await,
             }
         }
         while let Ok(accepted) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
-            self.hand_over(accepted).await;
+            self.hand_over(accepted, metrics, &mut told).await;
         }
     }
 
-    async fn hand_over(&self, accepted: io::Result<(TcpStream, SocketAddr)>) {
-        let stream = accepted.and_then(|(stream, _)| {
+    /// `told` is when the log last told of a connection that was refused.
+    async fn hand_over(
+        &self,
+        accepted: io::Result<(TcpStream, SocketAddr)>,
+        metrics: &Metrics,
+        told: &mut Option<Instant>,
+    ) {
+        let accepted = accepted.and_then(|(stream, peer)| {
             stream.set_nodelay(true)?;
-            stream.into_std()
+            Ok((stream.into_std()?, peer.ip()))
         });
-        match stream {
-            Ok(stream) => {
+        match accepted {
+            Ok((stream, peer)) => {
+                let max = self.limits.connections_per_address_max;
+                let Some(place) = self.addresses.place(peer, max) else {
+                    metrics.closed(Closed::Address);
+                    if told.is_none_or(|told| told.elapsed() >= TOLD_EVERY) {
+                        *told = Some(Instant::now());
+                        tracing::warn!(%peer, connections_per_address_max = max, "connections of an address are closed");
+                    }
+                    return;
+                };
                 let least = self.workers.iter().min_by_key(|worker| worker.load.load(Ordering::Relaxed));
                 let Some(worker) = least else { return };
                 worker.load.fetch_add(1, Ordering::Relaxed);
                 self.open.fetch_add(1, Ordering::Relaxed);
                 let connections = worker.connections.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 let Some(connections) = connections else { return };
-                if connections.send(stream).await.is_err() {
+                if connections.send((stream, place)).await.is_err() {
                     tracing::error!("a worker is gone");
                 }
             }
@@ -221,30 +245,35 @@ async fn beat(started: Instant, beat_ms: Arc<AtomicU64>) {
 }
 
 async fn run(
-    mut connections: mpsc::Receiver<std::net::TcpStream>,
+    mut connections: mpsc::Receiver<Accepted>,
     Post { seat, edge, renewing }: Post,
     tls: Option<Arc<Tls>>,
     mut stop: watch::Receiver<bool>,
     (load, open): (Arc<AtomicUsize>, Arc<AtomicUsize>),
 ) {
-    let graceful = GracefulShutdown::new();
+    let (leave, _) = watch::channel(false);
     let settling = tokio::task::spawn_local({
         let seat = Rc::clone(&seat);
         async move { seat.settle_reports().await }
     });
     let renewing = tokio::task::spawn_local(renewing);
-    while let Some(stream) = connections.recv().await {
+    while let Some((stream, place)) = connections.recv().await {
         let counted = Counted(Arc::clone(&load), Arc::clone(&open));
         let Ok(stream) = TcpStream::from_std(stream) else { continue };
-        let limits = edge.borrow().limits;
+        let (limits, metrics) = {
+            let edge = edge.borrow();
+            (edge.limits, Arc::clone(&edge.metrics))
+        };
         let answer = {
             let edge = Rc::clone(&edge);
             move |request| Rc::clone(&edge.borrow()).answer(request)
         };
-        let served = connection::serve(stream, tls.clone(), answer, limits, graceful.watcher());
+        let served = connection::serve(stream, tls.clone(), answer, limits, leave.subscribe());
         drop(tokio::task::spawn_local(async move {
-            served.await;
-            drop(counted);
+            if let Some(why) = served.await {
+                metrics.closed(why);
+            }
+            drop((counted, place));
         }));
     }
     // The acceptor is done, so no connection is left behind; each now finishes the request it is in.
@@ -253,7 +282,9 @@ async fn run(
     renewing.abort();
     let shutdown_timeout_ms = edge.borrow().limits.shutdown_timeout_ms;
     let deadline = Instant::now() + Duration::from_millis(shutdown_timeout_ms / 2);
-    if tokio::time::timeout_at(deadline.into(), graceful.shutdown()).await.is_err() {
+    leave.send_replace(true);
+    // Each of them has an ear of its own to it.
+    if tokio::time::timeout_at(deadline.into(), leave.closed()).await.is_err() {
         tracing::warn!("connections were cut at the end of the shutdown time");
     }
     seat.idle(deadline.saturating_duration_since(Instant::now())).await;

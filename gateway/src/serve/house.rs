@@ -108,6 +108,8 @@ impl House {
         Limits {
             batch_bytes_max: limits.batch_bytes_max,
             connections_max: limits.connections_max,
+            connections_per_address_max: limits.connections_per_address_max,
+            connection_age_max_ms: limits.connection_age_max_ms,
             header_timeout_ms: limits.header_timeout_ms,
             body_timeout_ms: limits.body_timeout_ms,
             idle_timeout_ms: limits.idle_timeout_ms,

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal as receive};
+use tokio::sync::watch;
 use tower::ServiceExt as _;
 
 use crate::http::audit::Peer;
@@ -27,7 +27,7 @@ pub(super) async fn admin(
     router: Rc<RefCell<Router>>,
     limits: Limits,
 ) {
-    let graceful = GracefulShutdown::new();
+    let (_leave, stays) = watch::channel(false);
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -47,13 +47,7 @@ pub(super) async fn admin(
                 Ok::<_, Infallible>(response)
             }
         };
-        drop(tokio::task::spawn_local(connection::serve(
-            stream,
-            tls.clone(),
-            answer,
-            limits,
-            graceful.watcher(),
-        )));
+        drop(tokio::task::spawn_local(connection::serve(stream, tls.clone(), answer, limits, stays.clone())));
     }
 }
 

@@ -149,8 +149,8 @@ async fn serve(
     let reloading = spawn_local(reloader.start().map_err(ServeError::system("signals cannot be received"))?);
     let admin = spawn_local(listen::admin(admin_listener, admin_tls, admin, limits));
     let accepting = spawn_local({
-        let workers = Arc::clone(&workers);
-        async move { workers.accept(listener, stopped).await }
+        let (workers, ground) = (Arc::clone(&workers), Arc::clone(&ground));
+        async move { workers.accept(listener, &ground.lasting.metrics, stopped).await }
     });
     announce(addresses);
     tracing::info!(listen = %addresses.listen, admin = %addresses.admin, "serving");

@@ -68,6 +68,13 @@ impl Gate {
         assert_eq!(self.stored(), before + 1);
     }
 
+    /// The value of this series of its metrics.
+    pub(super) async fn metric(&self, series: &str) -> u64 {
+        let text = reqwest::get(self.weir.admin_url("/metrics")).await.unwrap().text().await.unwrap();
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {series} in\n{text}")).parse().unwrap()
+    }
+
     /// CPU time of the process so far.
     pub(super) fn cpu(&self) -> Duration {
         let path = format!("/proc/{}/stat", self.weir.process().pid());

@@ -6,11 +6,13 @@
 
 pub(crate) mod budget;
 pub(crate) mod compressed;
+mod connections;
 mod differs;
 mod floods;
 mod framing;
 pub(crate) mod gate;
 mod json_suite;
+mod order;
 mod rows;
 mod slow;
 mod wire;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::gate::Gate;
 use super::wire::http1::{Connection, written};
@@ -56,6 +56,46 @@ async fn heads_that_come_byte_by_byte_are_cut_and_hold_up_nobody() {
     // The thousand clients run on the same cores as the gateway, so this bound is loose and the other one tight.
     assert!(busy <= 3 * quiet + Duration::from_millis(100), "{quiet:?} became {busy:?}");
     assert!(cpu <= Duration::from_secs(2), "{cpu:?}");
+    gate.still_works().await;
+}
+
+/// Row 9, before it is known which protocol it is: the first byte of a POST is that of HTTP/2, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_byte_that_two_protocols_have_is_waited_for_and_costs_nothing() {
+    let gate = Gate::start("header_timeout_ms: 2000").await;
+    let address = gate.address();
+    let cpu = gate.cpu();
+    let silent = async || {
+        let mut connection = Connection::open(&address).await.unwrap();
+        connection.send(b"P").await;
+        connection.is_closed().await
+    };
+    let closed = join_all((0..500).map(|_| silent())).await;
+    let cpu = gate.cpu() - cpu;
+    println!("500 connections of one byte: {cpu:?} of CPU");
+    assert!(closed.iter().all(|closed| *closed) && cpu <= Duration::from_millis(300), "{cpu:?}");
+
+    let request = written(&Request::event("plain", "{}"));
+    let (first, rest) = request.split_at(1);
+    let mut late = Connection::open(&address).await.unwrap();
+    late.send(first).await;
+    // Time for the gateway to see that byte alone.
+    assert!(tokio::time::timeout(Duration::from_millis(100), late.stream.readable()).await.is_err());
+    late.send(rest).await;
+    assert_eq!(late.answer().await.unwrap().status, 201);
+    let (since, mut gone) = (Instant::now(), Connection::open(&address).await.unwrap());
+    gone.send(first).await;
+    assert!(tokio::time::timeout(Duration::from_millis(100), gone.stream.readable()).await.is_err());
+    gone.stream.shutdown().await.unwrap();
+    assert!(gone.is_closed().await && since.elapsed() < Duration::from_secs(1), "nothing more is to come");
+    let (preface, rest) = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".split_at(2);
+    let mut h2 = Connection::open(&address).await.unwrap();
+    h2.send(preface).await;
+    assert!(tokio::time::timeout(Duration::from_millis(100), h2.stream.readable()).await.is_err());
+    h2.send(rest).await;
+    let mut settings = [0; 4];
+    h2.stream.read_exact(&mut settings).await.unwrap();
+    assert_eq!(settings[3], 4, "a SETTINGS frame: {settings:?}");
     gate.still_works().await;
 }
 

@@ -107,7 +107,7 @@ fn broken(what: &'static str) -> io::Error {
 
 pub(super) mod http1 {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpStream;
+    use tokio::net::{TcpSocket, TcpStream};
     use tokio::time::timeout;
 
     use super::*;
@@ -148,6 +148,14 @@ pub(super) mod http1 {
     impl Connection {
         pub(in super::super) async fn open(address: &str) -> io::Result<Self> {
             Ok(Connection { stream: TcpStream::connect(address).await?, read: Vec::new() })
+        }
+
+        /// From an address of its own, of those that are all this machine's: 127.0.0.0/8.
+        pub(in super::super) async fn open_from(own: &str, address: &str) -> io::Result<Self> {
+            let socket = TcpSocket::new_v4()?;
+            socket.bind(format!("{own}:0").parse().expect("an address"))?;
+            let stream = socket.connect(address.parse().expect("an address")).await?;
+            Ok(Connection { stream, read: Vec::new() })
         }
 
         /// Sends what it can: who is refused early need not read all.

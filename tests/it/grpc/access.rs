@@ -1,5 +1,8 @@
 //! Who may call: the same keys and tenants as over HTTP.
 
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::{Code, Request, Status};
 use weir::access::{Minted, mint};
@@ -18,7 +21,19 @@ routes:
 fn key(id: &str, role: &str) -> (String, String) {
     let Minted { key, sha256 } = mint(id).unwrap();
     canaries().note(key.rsplit('_').next().unwrap());
-    (key, format!("{{id: {id}, sha256: {sha256}, tenant: shop, roles: [{role}]}}"))
+    let tenant = if role == "metrics" { "default" } else { "shop" };
+    (key, format!("{{id: {id}, sha256: {sha256}, tenant: {tenant}, roles: [{role}]}}"))
+}
+
+/// A gateway with keys to write, to read and to scrape, the first two of which are given.
+async fn world(limits: &str) -> (World, String, String) {
+    let [(writer, write), (reader, read), (scraper, scrape)] =
+        [("writer", "write"), ("reader", "read"), ("scraper", "metrics")].map(|(id, role)| key(id, role));
+    let mut options = WeirOptions::dev();
+    options.config = format!("{limits}access: {{keys: [{write}, {read}, {scrape}]}}{ROUTES}");
+    options.args.extend(["--config", "{config}"].map(str::to_owned));
+    let world = World::of(Weir::start(options).await).await;
+    (World { scraper: Some(scraper), ..world }, writer, reader)
 }
 
 fn by<T>(key: &str, message: T) -> Request<T> {
@@ -40,11 +55,7 @@ fn told<T: std::fmt::Debug>(answer: Result<T, Status>) -> (Code, String) {
 
 #[tokio::test]
 async fn calls_need_a_key_that_is_for_them() {
-    let ((writer, write), (reader, read)) = (key("writer", "write"), key("reader", "read"));
-    let mut options = WeirOptions::dev();
-    options.config = format!("access: {{keys: [{write}, {read}]}}{ROUTES}");
-    options.args.extend(["--config", "{config}"].map(str::to_owned));
-    let mut world = World::of(Weir::start(options).await).await;
+    let (mut world, writer, reader) = world("").await;
     let unauthorized = || (Code::Unauthenticated, "unauthorized".to_owned());
 
     assert_eq!(told(world.events.publish(publish("orders", "orders.x")).await), unauthorized());
@@ -101,4 +112,44 @@ async fn calls_need_a_key_that_is_for_them() {
     let ask = api::GetEventRequest { level: api::Level::Strong.into(), ..ask };
     assert!(world.events.get_event(by(&reader, ask)).await.is_ok());
     assert!(world.events.tail_events(by(&reader, tail)).await.is_ok());
+}
+
+/// A call of which only this is sent, and no end: how it is answered, long before its message would have to be there.
+async fn begun(world: &World, method: &str, key: Option<&str>, bytes: Vec<u8>) -> (Code, String) {
+    let start = futures_util::stream::iter([Ok::<_, std::io::Error>(bytes)]);
+    let body = reqwest::Body::wrap_stream(start.chain(futures_util::stream::pending()));
+    let request = world.http.post(world.weir.url(&format!("/weir.v1.Events/{method}")));
+    let request = request.header("content-type", "application/grpc").header("te", "trailers").body(body);
+    let request = key.into_iter().fold(request, reqwest::RequestBuilder::bearer_auth);
+    let answered = tokio::time::timeout(Duration::from_secs(5), request.send()).await;
+    let response = answered.expect("answered before its message").unwrap();
+    let status = Status::from_header_map(response.headers()).expect("nothing but a status");
+    (status.code(), reason(&status))
+}
+
+#[tokio::test]
+async fn what_is_refused_is_refused_before_it_is_read() {
+    let limits = "limits: {tenants: {shop: {bytes_per_s: 500, burst_s: 2}}}\n";
+    let (mut world, writer, reader) = world(limits).await;
+    let unauthorized = (Code::Unauthenticated, "unauthorized".to_owned());
+    let denied = (Code::PermissionDenied, "not-permitted".to_owned());
+    let announced = |bytes: u32| [&[0][..], &bytes.to_be_bytes()].concat();
+
+    for method in ["GetEvent", "QueryEvents", "TailEvents"] {
+        assert_eq!(begun(&world, method, None, Vec::new()).await, unauthorized, "{method}");
+        assert_eq!(begun(&world, method, Some(&writer), Vec::new()).await, denied, "{method}");
+        let too_large = begun(&world, method, Some(&reader), announced(70_000)).await;
+        assert_eq!(too_large, (Code::ResourceExhausted, "body-too-large".to_owned()), "{method}");
+    }
+    assert_eq!(begun(&world, "Publish", Some(&reader), Vec::new()).await, denied);
+    let never = begun(&world, "Publish", Some(&writer), announced(1_001)).await;
+    assert_eq!(never, (Code::ResourceExhausted, "body-too-large".to_owned()), "more than a burst");
+    let event = event("a", "orders.x", Data::TextData(format!("\"{}\"", "x".repeat(600))));
+    let message = api::PublishRequest { events: vec![event], route: "orders".to_owned() };
+    let stored = world.events.publish(by(&writer, message)).await.unwrap().into_inner();
+    assert_eq!(receipt(&stored.results[0]).outcome, "stored");
+    let limited = begun(&world, "Publish", Some(&writer), announced(990)).await;
+    assert_eq!(limited, (Code::ResourceExhausted, "rate-limited".to_owned()));
+    let refused = world.metric("weir_throttled_total", r#"unit="bytes""#).await;
+    assert_eq!(refused, 2.0, "each was paid for once");
 }

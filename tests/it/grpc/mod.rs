@@ -57,6 +57,8 @@ pub(crate) struct World {
     pub(crate) events: EventsClient<Channel>,
     pub(crate) channel: Channel,
     pub(crate) http: reqwest::Client,
+    /// The key that metrics are asked for with.
+    pub(crate) scraper: Option<String>,
 }
 
 impl World {
@@ -69,7 +71,7 @@ impl World {
 
     pub(crate) async fn of(weir: Weir) -> World {
         let channel = Channel::from_shared(weir.url("")).unwrap().connect().await.unwrap();
-        World { weir, events: EventsClient::new(channel.clone()), channel, http: by_hand() }
+        World { weir, events: EventsClient::new(channel.clone()), channel, http: by_hand(), scraper: None }
     }
 
     /// Publishes to `orders`.
@@ -94,7 +96,9 @@ impl World {
 
     /// The sum of all samples of a metric whose labels contain `labels`.
     pub(crate) async fn metric(&self, name: &str, labels: &str) -> f64 {
-        let text = reqwest::get(self.weir.admin_url("/metrics")).await.unwrap().text().await.unwrap();
+        let request = reqwest::Client::new().get(self.weir.admin_url("/metrics"));
+        let request = self.scraper.iter().fold(request, |request, key| request.bearer_auth(key));
+        let text = request.send().await.unwrap().error_for_status().unwrap().text().await.unwrap();
         canaries().told(&text);
         let samples = text.lines().filter(|line| line.starts_with(name) && line.contains(labels));
         samples.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()

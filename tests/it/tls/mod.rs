@@ -127,6 +127,12 @@ async fn both_listeners_speak_what_the_handshake_agreed_on() {
     assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
     let other = stage.http(client(&stage.authority, None, &["http/1.0"], false));
     assert!(post(&other, stage.url("/v1/events/orders")).await.is_err(), "nothing in common");
+    let log = stage.weir.process().log();
+    for told in
+        [format!("events and lookups   {}", stage.url("")), format!("health and metrics   {admin}/metrics")]
+    {
+        assert!(log.contains(&told), "{told} not in\n{log}");
+    }
     let clear = reqwest::Client::new();
     assert!(post(&clear, stage.weir.url("/v1/events/orders")).await.is_err(), "not in clear text");
     assert!(clear.get(stage.weir.admin_url("/livez")).send().await.is_err(), "not the admin listener either");
@@ -191,21 +197,15 @@ async fn a_handshake_that_does_not_get_on_is_cut() {
     let drip = async {
         let mut stream = TcpStream::connect(stage.address()).await.unwrap();
         // The head of a record of 512 bytes, which come one at a time.
-        let bytes = [0x16, 3, 1, 2, 0, 1].into_iter().chain(std::iter::repeat(0));
-        let (mut read, mut write) = stream.split();
-        let dripping = async {
-            for byte in bytes {
-                if write.write_all(&[byte]).await.is_err() {
-                    break;
-                }
-                // The pace of the client is what is tested.
-                tokio::time::sleep(Duration::from_millis(100)).await;
+        for byte in [0x16, 3, 1, 2, 0, 1].into_iter().chain(std::iter::repeat(0)) {
+            let sent = stream.write_all(&[byte]).await;
+            // The pace of the client is what is tested. It is told something only when it is cut.
+            let pace = Duration::from_millis(100);
+            if sent.is_err() || tokio::time::timeout(pace, stream.readable()).await.is_ok() {
+                break;
             }
-        };
-        tokio::select! {
-            time = closed(&mut read, since) => time,
-            () = dripping => since.elapsed(),
         }
+        closed(stream, since).await
     };
     let (silent, drip) = tokio::join!(silent, drip);
     assert!(limits.contains(&silent) && limits.contains(&drip), "{silent:?} {drip:?}");

@@ -11,6 +11,7 @@ pub mod payload;
 pub mod pin;
 pub mod process;
 pub mod report;
+pub mod slow_heads;
 pub mod timer;
 pub mod window;
 

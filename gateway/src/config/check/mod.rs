@@ -70,12 +70,14 @@ fn limits(config: &Config, findings: &mut Vec<Finding>) {
         ("depth_max", limits.depth_max),
         ("nodes_max", limits.nodes_max),
         ("connections_max", limits.connections_max),
+        ("connections_per_address_max", limits.connections_per_address_max),
     ];
     let times = [
         ("ack_target_ms", limits.ack_target_ms),
         ("header_timeout_ms", limits.header_timeout_ms),
         ("body_timeout_ms", limits.body_timeout_ms),
         ("idle_timeout_ms", limits.idle_timeout_ms),
+        ("connection_age_max_ms", limits.connection_age_max_ms),
         ("answer_timeout_ms", limits.answer_timeout_ms),
         ("shutdown_timeout_ms", limits.shutdown_timeout_ms),
     ];
