@@ -2,11 +2,13 @@
 
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 use weir_tests::world::{
-    Kafka, KafkaOptions, Valkey, ValkeyOptions, fresh_name, inputs, shared_kafka, shared_valkey,
+    Answer, Kafka, KafkaOptions, Valkey, ValkeyOptions, Weir, WeirOptions, canaries, fresh_name, inputs,
+    shared_kafka, shared_valkey, until,
 };
 
 /// A folder with this `weir.yaml`.
@@ -217,6 +219,11 @@ routes:
       - {{name: wrong key, event: {{k: k-1}}, record: {{key: k-2, headers: {{ce_type: b}}, data: {{k: 1}}}}}}
       - {{name: wrong end, event: {{k: k-1}}, dropped: {{}}}}
       - {{name: cloud, cloudevent: {{specversion: "1.0", id: i, source: s, type: t, data: {{k: 5}}}}, record: {{key: "5", headers: {{ce_id: i}}}}}}
+  - name: b
+    topic: b
+    kafka_content_mode: structured
+    tests:
+      - {{name: enveloped, event: {{k: 1}}, record: {{data: {{k: 1}}, headers: {{ce_type: null}}}}}}
 "#
     );
     let here = folder(&tests);
@@ -227,12 +234,13 @@ routes:
         "✗ a: wrong key\n    key: expected `k-2`, got `k-1`\n    header ce_type: expected `b`, got `a`\n    data: expected",
         "✗ a: wrong end\n    it would end otherwise: stored in a",
         "✓ a: cloud",
-        "3 passed, 2 failed",
+        "✓ b: enveloped",
+        "4 passed, 2 failed",
     ];
     expect(&output, 1, &told);
     let json = weir(here.path(), &["test", "-c", "weir.yaml", "-o", "json"], &[]);
     let json: Value = serde_json::from_slice(&json.stdout).unwrap();
-    assert_eq!((&json["passed"], &json["tests"][3]["name"]), (&3.into(), &"wrong end".into()));
+    assert_eq!((&json["passed"], &json["tests"][3]["name"]), (&4.into(), &"wrong end".into()));
     let bad = folder(&tests.replace("dropped: {}", "nothing: {}").replace("name: stored, event", "event"));
     expect(&weir(bad.path(), &["test", "-c", "weir.yaml"], &[]), 64, &["unknown key `nothing`"]);
     let none = folder(&config(NOBODY, "orders"));
@@ -256,7 +264,26 @@ async fn kafka_is_reached_over_tls_with_a_login() {
     let secured = folder(&format!("{section}{routes}"));
     let create = ["topics", "create", "-c", "weir.yaml"];
     expect(&weir(secured.path(), &create, &[("LOGIN", access.password)]), 0, &["✓ topic orders: made"]);
-    let refused = weir(secured.path(), &create, &[("LOGIN", "not-the-password")]);
+    let wrong = canaries().secret("wrong");
+    let refused = weir(secured.path(), &create, &[("LOGIN", &wrong)]);
     expect(&refused, 1, &["Kafka does not answer", "login"]);
-    assert!(!said(&refused).contains("not-the-password"));
+    assert!(!said(&refused).contains(&wrong));
+
+    let serve = |login: &str| {
+        let head = "listen: {listen}\nadmin: {admin}\nlog: {level: debug}\n";
+        let env = vec![("LOGIN".to_owned(), login.to_owned())];
+        WeirOptions { env, ..WeirOptions::serve(format!("{head}{section}{routes}")) }
+    };
+    let weir = Weir::start(serve(access.password)).await;
+    let request = reqwest::Client::new().post(weir.url("/v1/events/orders")).body("{}");
+    let stored = Answer::to(request.header("content-type", "application/json")).await;
+    assert_eq!(stored.status, 201, "{stored:?}");
+    let locked_out = Weir::launch(serve(&wrong));
+    until("it says what is wrong", Duration::from_secs(30), async || {
+        locked_out.process().log().to_lowercase().contains("authentication").then_some(())
+    })
+    .await;
+    for log in [weir.process().log(), locked_out.process().log()] {
+        assert!(!log.contains(access.password) && !log.contains(&wrong), "{log}");
+    }
 }

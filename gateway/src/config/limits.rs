@@ -45,7 +45,7 @@ pub struct Limits {
     pub header_timeout_ms: u64,
     /// From a request's headers to the end of its body.
     pub body_timeout_ms: u64,
-    /// How long a kept-alive connection may be quiet.
+    /// How long a kept-alive connection may be quiet, or a client whose lines are answered one by one.
     pub idle_timeout_ms: u64,
     /// When Kafka's ack is waited for no longer; the events are then answered `delivery-unknown`.
     pub answer_timeout_ms: u64,

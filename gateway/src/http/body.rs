@@ -23,6 +23,8 @@ pub struct Reader {
     pub body_bytes_max: usize,
     /// From the first byte asked for to the last received.
     pub body_timeout: Duration,
+    /// Between two pieces of a body that is answered while it comes.
+    pub quiet_timeout: Duration,
 }
 
 impl Reader {

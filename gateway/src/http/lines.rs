@@ -38,8 +38,6 @@ use crate::traces::Span;
 const PIECE_BYTES: usize = 256 << 10;
 /// A piece ends at so many lines.
 const PIECE_LINES: usize = 4096;
-/// A client that has nothing to send for so long sends an empty line, or comes again.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 const NDJSON: &str = "application/x-ndjson";
 
 /// Whether a request wants its lines answered one by one. A compressed body is read whole.
@@ -62,6 +60,7 @@ pub(super) fn answer(
         held: BytesMut::new(),
         permit,
         line_bytes_max: edge.worker.limits().event_bytes_max,
+        quiet_timeout: edge.reader.quiet_timeout,
         ended: false,
         stopping: edge.stopping.clone(),
     };
@@ -149,6 +148,8 @@ struct Source {
     /// For what is held.
     permit: Permit,
     line_bytes_max: usize,
+    /// A client that has nothing to send for so long sends an empty line, or comes again.
+    quiet_timeout: Duration,
     ended: bool,
     stopping: watch::Receiver<bool>,
 }
@@ -182,8 +183,9 @@ impl Source {
         let frame = tokio::select! {
             biased;
             _ = self.stopping.wait_for(|stop| *stop) => None,
-            frame = tokio::time::timeout(IDLE_TIMEOUT, self.body.frame()) => frame.map_err(|_| {
-                Problem::new(Code::BodyTimeout, "send a line, be it empty, at least once a minute")
+            frame = tokio::time::timeout(self.quiet_timeout, self.body.frame()) => frame.map_err(|_| {
+                let detail = format!("send a line, be it empty, every {} ms", self.quiet_timeout.as_millis());
+                Problem::new(Code::BodyTimeout, detail)
             })?,
         };
         let Some(frame) = frame else {

@@ -16,9 +16,9 @@ use crate::problem::{Code, Problem};
 use crate::route::Route;
 
 /// The events of a batch that one route takes, by their places in it.
-struct Part {
-    route: Arc<Route>,
-    indices: Vec<usize>,
+pub(super) struct Part {
+    pub(super) route: Arc<Route>,
+    pub(super) indices: Vec<usize>,
 }
 
 impl Worker {
@@ -35,16 +35,7 @@ impl Worker {
             let route = self.route_of(&request, event).map_err(|problem| self.refuse(problem, 1))?;
             return self.accept(&route, request, deadline).await;
         }
-        let (mut parts, mut refused) = (Vec::<Part>::new(), Vec::new());
-        for (index, event) in frames.events.iter().enumerate() {
-            match self.route_of(&request, *event) {
-                Ok(route) => match parts.iter_mut().find(|part| Arc::ptr_eq(&part.route, &route)) {
-                    Some(part) => part.indices.push(index),
-                    None => parts.push(Part { route, indices: vec![index] }),
-                },
-                Err(problem) => refused.push((index, problem)),
-            }
-        }
+        let (parts, refused) = self.divide(&request, &frames.events);
         if let [only] = parts.as_slice()
             && refused.is_empty()
         {
@@ -88,6 +79,25 @@ impl Worker {
         Ok(Answer::merge(answered, refused))
     }
 
+    /// The events of a batch by their routes, and those that no route takes.
+    pub(super) fn divide(
+        &self,
+        request: &Request,
+        events: &[RawEvent<'_>],
+    ) -> (Vec<Part>, Vec<(usize, Problem)>) {
+        let (mut parts, mut refused) = (Vec::<Part>::new(), Vec::new());
+        for (index, event) in events.iter().enumerate() {
+            match self.route_of(request, *event) {
+                Ok(route) => match parts.iter_mut().find(|part| Arc::ptr_eq(&part.route, &route)) {
+                    Some(part) => part.indices.push(index),
+                    None => parts.push(Part { route, indices: vec![index] }),
+                },
+                Err(problem) => refused.push((index, problem)),
+            }
+        }
+        (parts, refused)
+    }
+
     /// The route that takes this event of a request.
     pub(super) fn route_of(&self, request: &Request, event: RawEvent<'_>) -> Result<Arc<Route>, Problem> {
         let arena = Bump::new();
@@ -113,7 +123,7 @@ impl Worker {
 }
 
 /// A batch of these events, whose bytes stay as they are.
-fn batch_of(shape: Shape, indices: &[usize], events: &[RawEvent<'_>]) -> (Bytes, Framing) {
+pub(super) fn batch_of(shape: Shape, indices: &[usize], events: &[RawEvent<'_>]) -> (Bytes, Framing) {
     let events = || indices.iter().filter_map(|index| events.get(*index));
     if shape == Shape::Protobuf {
         return (protobuf::batch(events().map(|event| event.bytes)), Framing::Protobuf);

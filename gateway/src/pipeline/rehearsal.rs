@@ -8,6 +8,7 @@ use bumpalo::Bump;
 
 use super::accepted::Draft;
 use super::chunk::{Bench, Job, Passing, Step, Stopped};
+use super::matching::{Part, batch_of};
 use super::{Ending, Request, Shape, Worker, chunks, violation};
 use crate::event::frame::{Framing, frame};
 use crate::event::trace::Trace;
@@ -120,24 +121,43 @@ impl Worker {
     pub async fn rehearse(&self, request: Request) -> Result<(Vec<Fate>, bool), Problem> {
         let limits = self.shared.limits;
         let frames = frame(&request.body, request.framing, &limits)?;
-        let (batch, first) = (frames.batch, frames.events.first().copied());
-        let route = match (&request.route, first) {
-            (Some(route), _) => Arc::clone(route),
-            (None, Some(event)) => self.route_of(&request, event)?,
-            (None, None) => return Ok((Vec::new(), batch)),
+        let (batch, count) = (frames.batch, frames.events.len());
+        let whole = |route| {
+            vec![(Part { route, indices: (0..count).collect() }, request.body.clone(), request.framing)]
+        };
+        let (parts, refused) = match (&request.route, frames.events.first()) {
+            (Some(route), _) => (whole(Arc::clone(route)), Vec::new()),
+            (None, Some(event)) if !batch => (whole(self.route_of(&request, *event)?), Vec::new()),
+            (None, _) => {
+                let (parts, refused) = self.divide(&request, &frames.events);
+                let part = |part: Part| {
+                    let (body, framing) = batch_of(request.shape, &part.indices, &frames.events);
+                    (part, body, framing)
+                };
+                (parts.into_iter().map(part).collect(), refused)
+            }
         };
         let (chains, registry) =
             (Arc::clone(&self.shared.plugins.generation()), self.shared.schemas.current());
+        let (shape, headers) = (request.shape, request.headers.clone());
         let rehearsed = tokio::task::spawn_blocking(move || {
-            Rehearsal::new(limits, chains, &route.name)?.run(&Scene {
-                route: &route,
-                registry: &registry,
-                shape: request.shape,
-                framing: request.framing,
-                headers: &request.headers,
-                body: &request.body,
-                time: SystemTime::now(),
-            })
+            let refused = refused.into_iter().map(|(index, problem)| (index, Fate::Refused(problem)));
+            let mut fates: Vec<_> = refused.collect();
+            for (Part { route, indices }, body, framing) in parts {
+                let scene = Scene {
+                    route: &route,
+                    registry: &registry,
+                    shape,
+                    framing,
+                    headers: &headers,
+                    body: &body,
+                    time: SystemTime::now(),
+                };
+                let of_route = Rehearsal::new(limits, Arc::clone(&chains), &route.name)?.run(&scene)?;
+                fates.extend(indices.into_iter().zip(of_route));
+            }
+            fates.sort_by_key(|(index, _)| *index);
+            Ok(fates.into_iter().map(|(_, fate)| fate).collect())
         });
         let ended_early = |_| Err(Problem::new(Code::Internal, "the dry run ended early"));
         rehearsed.await.unwrap_or_else(ended_early).map(|fates| (fates, batch))

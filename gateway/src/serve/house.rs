@@ -124,6 +124,7 @@ impl House {
             budget: Arc::clone(&ground.budget),
             body_bytes_max: limits.batch_bytes_max,
             body_timeout: Duration::from_millis(limits.body_timeout_ms),
+            quiet_timeout: Duration::from_millis(limits.idle_timeout_ms),
         };
         let worker = Worker::new(Arc::clone(&self.shared), Rc::clone(seat));
         let recent = self.recent().map(Recent::on_this_runtime);

@@ -2,11 +2,12 @@
 
 use std::process::Command;
 
+use serde_json::Value;
 use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
-use weir_tests::world::inputs;
+use weir_tests::world::{inputs, until};
 
 use super::{ORDER, PATIENCE, World, prefixed};
 
@@ -83,4 +84,35 @@ async fn another_language_needs_no_proto_files() {
         ]
     );
     world.nothing_vanished().await;
+}
+
+/// The lines of the README, run as they stand there; only the order in them is written out.
+#[tokio::test]
+async fn the_readmes_calls_do_what_it_says() {
+    let world = World::dev(&[]).await;
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let (_, lines) = readme.split_once("```sh\ngrpcurl").unwrap();
+    let (lines, _) = lines.split_once("```").unwrap();
+    let short = r#"{\"order_id\":\"o-1\", \u{2026}}"#.replace(r"\u{2026}", "\u{2026}");
+    assert!(lines.contains(&short) && lines.matches("localhost:8080").count() == 3, "{lines}");
+    let lines = lines.replace(&short, &ORDER.replace('"', "\\\""));
+    let lines = lines.replace("localhost:8080", &world.weir.url("").replace("http://", ""));
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/api/grpcurl.py");
+    let stand_in = format!("grpcurl() {{ '{}' '{script}' \"$@\"; }}", inputs::python().display());
+    let script = format!("set -e\n{stand_in}\ngrpcurl{lines}");
+    until("the event that was published is found", PATIENCE, async || {
+        let script = script.clone();
+        let run = move || Command::new("sh").args(["-c", &script]).output().unwrap();
+        let run = tokio::task::spawn_blocking(run).await.unwrap();
+        let (out, err) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+        assert!(run.status.success(), "{err}");
+        let told: Vec<_> = out.lines().collect();
+        assert!(told.contains(&"weir.v1.Events"), "{out}");
+        let [published, found] = told[told.len() - 2..] else { panic!("{out}") };
+        let [published, found] = [published, found].map(|text| serde_json::from_str::<Value>(text).unwrap());
+        assert_eq!(published["results"][0]["receipt"]["outcome"], "stored", "{out}");
+        found["events"].as_array().filter(|events| events.iter().any(|it| it["key"] == "u-7")).map(drop)
+    })
+    .await;
 }
