@@ -35,6 +35,7 @@ pub mod follow;
 pub mod access;
 
 pub mod event;
+pub mod traces;
 pub mod admission;
 pub mod schema;
 pub mod plugin;

@@ -22,6 +22,7 @@ use crate::pipeline::{Lanes, Shadows, Shared};
 use crate::plugin::{self, Compiler, Counters, Host, Place, Plugin, ReadHash, Tables, Versions};
 use crate::route::{Match, Route, Routes, dead_letter_topic};
 use crate::schema::{self, Registry, Schemas};
+use crate::traces::Traces;
 use crate::valkey;
 
 /// What the config says cannot be made. Says which part, and why.
@@ -35,6 +36,8 @@ pub struct Lasting {
     pub metrics: Arc<Metrics>,
     /// The ways to Kafka.
     pub producers: Arc<Producers>,
+    /// Which requests are traced.
+    pub traces: Traces,
     /// The host of all plugins, once there is one.
     host: OnceLock<Arc<Host>>,
 }
@@ -42,7 +45,12 @@ pub struct Lasting {
 /// What is made once.
 pub fn lasting(config: &Config) -> Result<Lasting, Unusable> {
     let metrics = Metrics::new().map_err(|error| Unusable(error.to_string()))?;
-    Ok(Lasting { metrics: Arc::new(metrics), producers: Arc::new(producers(config)?), host: OnceLock::new() })
+    Ok(Lasting {
+        producers: Arc::new(producers(config)?),
+        traces: traces(config, &metrics)?,
+        metrics: Arc::new(metrics),
+        host: OnceLock::new(),
+    })
 }
 
 /// The pipeline's shared parts. Of the `earlier` ones it takes over what is the same, and what was counted.
@@ -92,6 +100,11 @@ pub fn tls(config: &Config, metrics: &Metrics) -> Result<[Option<Arc<Tls>>; 2], 
     };
     let listen = start(&config.tls, Listener::Public).map_err(unusable)?;
     Ok([listen, start(&config.admin_tls, Listener::Admin).map_err(unusable)?])
+}
+
+fn traces(config: &Config, metrics: &Metrics) -> Result<Traces, Unusable> {
+    let Some(settings) = config.traces.clone() else { return Ok(Traces::default()) };
+    Traces::start(settings, metrics.registry()).map_err(|error| Unusable(error.to_string()))
 }
 
 /// How the events of routes are signed, by the route's name.

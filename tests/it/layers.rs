@@ -13,6 +13,7 @@ pub(crate) const LINE: &[&[&str]] = &[
     &["follow"],
     &["access"],
     &["event"],
+    &["traces"],
     &["admission"],
     &["schema"],
     &["plugin"],

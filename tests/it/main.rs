@@ -20,6 +20,7 @@ mod layers;
 mod limits;
 mod manners;
 mod operating;
+mod otlp;
 mod plugin_running;
 mod plugin_tools;
 mod plugins;

@@ -189,6 +189,7 @@ async fn the_runbook_names_every_metric() {
     let table = folder.path().join("t.json");
     std::fs::write(&table, "{}").unwrap();
     route.config.insert_str(0, "limits: {other_tenants: {events_per_s: 1000}}\n");
+    route.config.insert_str(0, "traces: {otlp_endpoint: \"http://127.0.0.1:1\"}\n");
     route.config.insert_str(0, &format!("tables: {{t: {{path: \"{}\"}}}}\n", table.display()));
     let client = route.start().await;
     assert_eq!(client.event(order(1)).await.status, 201);

@@ -28,7 +28,7 @@ use serde::Deserialize;
 
 use crate::http::tls;
 use crate::plugin::{self, TableSettings};
-use crate::{access, kafka, telemetry};
+use crate::{access, kafka, telemetry, traces};
 use limits::Limits;
 use report::{Finding, Source};
 use route_settings::RouteSettings;
@@ -51,6 +51,8 @@ pub struct Config {
     pub workers: usize,
     /// The process's own log.
     pub log: telemetry::Settings,
+    /// Where spans of requests go; absent: no request is traced.
+    pub traces: Option<traces::Settings>,
     /// The folder of `<subject>/<version>.json`; absent: no schemas.
     pub schemas: Option<PathBuf>,
     /// The plugins by name.
@@ -90,6 +92,7 @@ impl Default for Config {
             admin_tls: None,
             workers: 0,
             log: telemetry::Settings::default(),
+            traces: None,
             schemas: None,
             plugins: BTreeMap::new(),
             tables: BTreeMap::new(),
@@ -185,6 +188,9 @@ impl Config {
     fn anchor(&mut self, folder: &Path) {
         self.kafka.anchor(folder);
         self.access.anchor(folder);
+        if let Some(traces) = &mut self.traces {
+            traces.anchor(folder);
+        }
         for tls in self.tls.iter_mut().chain(&mut self.admin_tls) {
             tls.anchor(folder);
         }

@@ -15,30 +15,55 @@ pub struct Trace<'a> {
 }
 
 impl<'a> Trace<'a> {
+    /// The same with this as its parent, if there is one.
+    pub fn within(self, parent: Option<&'a str>) -> Self {
+        Trace { parent: parent.or(self.parent), ..self }
+    }
+
     /// That of a request. What is not well formed is no trace (Trace Context §2.2.3), never an error.
     pub fn of(headers: &'a Headers) -> Self {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        let parent = text("traceparent").filter(|parent| is_parent(parent));
+        let parent = text("traceparent").filter(|parent| Parent::of(parent).is_some());
         let state = parent.and_then(|_| text("tracestate")).filter(|state| state.len() <= STATE_BYTES_MAX);
         Trace { parent, state }
     }
 }
 
-/// The trace that a `traceparent` names, if it is well formed.
-pub fn trace_id(parent: &str) -> Option<&str> {
-    parent.get(3..35).filter(|_| is_parent(parent))
+/// A well-formed `traceparent` (Trace Context §3.2), taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parent<'a> {
+    /// The trace, in hexadecimal digits.
+    pub trace: &'a str,
+    span: &'a str,
+    /// Whether its caller records it.
+    pub sampled: bool,
 }
 
-fn is_parent(text: &str) -> bool {
-    let is_hex = |part: &str, digits| {
-        part.len() == digits && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    };
-    let is_id = |part: &str, digits| is_hex(part, digits) && part.bytes().any(|byte| byte != b'0');
-    match text.split('-').collect::<Vec<_>>().as_slice() {
-        [version, trace, span, flags] => {
-            is_hex(version, 2) && *version != "ff" && is_id(trace, 32) && is_id(span, 16) && is_hex(flags, 2)
+impl<'a> Parent<'a> {
+    /// That of a header's value, if it is well formed.
+    pub fn of(text: &'a str) -> Option<Self> {
+        let is_hex = |part: &str, digits| {
+            part.len() == digits && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        };
+        let is_id = |part: &str, digits| is_hex(part, digits) && part.bytes().any(|byte| byte != b'0');
+        let mut parts = text.split('-');
+        let [version, trace, span, flags] = [parts.next()?, parts.next()?, parts.next()?, parts.next()?];
+        let formed = is_hex(version, 2) && version != "ff" && is_id(trace, 32) && is_id(span, 16);
+        if !formed || !is_hex(flags, 2) || parts.next().is_some() {
+            return None;
         }
-        _ => false,
+        let sampled = u8::from_str_radix(flags, 16).is_ok_and(|flags| flags & 1 == 1);
+        Some(Parent { trace, span, sampled })
+    }
+
+    /// The trace's id.
+    pub fn trace_id(&self) -> u128 {
+        u128::from_str_radix(self.trace, 16).unwrap_or_default()
+    }
+
+    /// The id of the caller's span.
+    pub fn span_id(&self) -> u64 {
+        u64::from_str_radix(self.span, 16).unwrap_or_default()
     }
 }
 
@@ -56,8 +81,14 @@ mod tests {
             (trace.parent.is_some(), trace.state.is_some())
         };
         assert_eq!(of("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"), (true, true));
+        let parent = Parent::of("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").expect("one");
+        assert_eq!(
+            (parent.trace_id() >> 112, parent.span_id() & 0xfff, parent.sampled),
+            (0x4bf9, 0x2b7, true)
+        );
         for malformed in [
             "",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-00",
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
             "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
             "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",

@@ -63,8 +63,9 @@ impl Grpc {
         let Entry { sender, route, .. } = entry;
         without_credentials(&mut headers);
         let (shape, framing, strict) = (Shape::Protobuf, Framing::Protobuf, false);
+        let span = extensions.get().cloned();
         let request =
-            pipeline::Request { sender, route, shape, framing, strict, headers, body, permit, paid };
+            pipeline::Request { sender, route, shape, framing, strict, headers, body, permit, paid, span };
         self.worker.run_until(request, deadline).await
     }
 }

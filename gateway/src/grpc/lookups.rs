@@ -93,7 +93,7 @@ impl Grpc {
         deadline: Option<Instant>,
         summary: &mut Summary,
     ) -> Result<M, Refused> {
-        *summary = Summary::of(door);
+        summary.door = Some(door);
         let who = self.gate.admit_to_some(door, Caller::new(request.headers(), request.extensions()))?;
         let (_, messages) = self.messages(request)?;
         let message = messages.at_most(MESSAGE_BYTES_MAX).only(deadline, None).await?;

@@ -76,11 +76,11 @@ impl Grpc {
         }
         let mut summary = Summary::default();
         let called = match request.uri().path() {
-            "/weir.v1.Events/Publish" => self.publish(request, &mut summary).await,
-            "/weir.v1.Events/PublishStream" => self.publish_stream(request, &mut summary),
-            "/weir.v1.Events/GetEvent" => self.get_event(request, &mut summary).await,
-            "/weir.v1.Events/QueryEvents" => self.query_events(request, &mut summary).await,
-            "/weir.v1.Events/TailEvents" => self.tail_events(request, &mut summary).await,
+            "/weir.v1.Events/Publish" => self.publish(request, summary.calls("Publish")).await,
+            "/weir.v1.Events/PublishStream" => self.publish_stream(request, summary.calls("PublishStream")),
+            "/weir.v1.Events/GetEvent" => self.get_event(request, summary.calls("GetEvent")).await,
+            "/weir.v1.Events/QueryEvents" => self.query_events(request, summary.calls("QueryEvents")).await,
+            "/weir.v1.Events/TailEvents" => self.tail_events(request, summary.calls("TailEvents")).await,
             _ => return services::answer(self.services.clone(), self.stopping.clone(), request).await,
         };
         let mut response = called.unwrap_or_else(|refused| refused.into_http());

@@ -10,7 +10,7 @@ use http::Response;
 
 use super::summary::{Head, Summary, code};
 use crate::access::Identity;
-use crate::event::trace::trace_id;
+use crate::event::trace::Parent;
 use crate::problem::Code;
 
 /// Which requests have a line. One that has none is counted, and the next line says of how many it is the last.
@@ -93,7 +93,7 @@ fn write(head: &Head, summary: &Summary, (status, code): (u16, Option<Code>), to
         bytes = summary.announced,
         duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
         version = ?head.version,
-        trace = head.parent.as_ref().and_then(|parent| trace_id(parent.to_str().ok()?)),
+        trace = head.traceparent().and_then(Parent::of).map(|parent| parent.trace),
         skipped,
         "request"
     );

@@ -68,10 +68,12 @@ impl Asked {
         Ok(Asked { entry, shape, framing, dry_run, strict })
     }
 
-    fn request(self, mut headers: HeaderMap, (body, permit): (Bytes, Permit), paid: Paid) -> Request {
+    fn request(self, head: Parts, (body, permit): (Bytes, Permit), paid: Paid) -> Request {
+        let Parts { mut headers, mut extensions, .. } = head;
         without_credentials(&mut headers);
         let Asked { entry: Entry { sender, route, .. }, shape, framing, strict, .. } = self;
-        Request { sender, route, shape, framing, strict, headers, body, permit, paid }
+        let span = extensions.remove();
+        Request { sender, route, shape, framing, strict, headers, body, permit, paid, span }
     }
 }
 
@@ -88,7 +90,7 @@ async fn accept(
     let piecemeal = framing == Framing::Ndjson && !dry_run && !strict && !asked.entry.is_signed();
     if piecemeal && lines::are_wanted(&parts.headers) {
         let permit = edge.reader.budget.permit(0).ok_or_else(overloaded)?;
-        let request = asked.request(parts.headers, (Bytes::new(), permit), Paid::All);
+        let request = asked.request(parts, (Bytes::new(), permit), Paid::All);
         return Ok(lines::answer(edge, request, body, quota.cloned()));
     }
     // What is too large for anybody is the reader's to refuse.
@@ -107,7 +109,7 @@ async fn accept(
     summary.read = Some(begun.elapsed());
     let minimal = preference(&parts.headers, "return") == Some("minimal");
     let paid = if quota.is_some() { Paid::Bytes } else { Paid::Nothing };
-    let request = asked.request(parts.headers, read, paid);
+    let request = asked.request(parts, read, paid);
     if dry_run {
         let (fates, batch) = edge.worker.rehearse(request).await?;
         return Ok(dry_run::answer(&fates, batch));

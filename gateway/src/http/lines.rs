@@ -32,6 +32,7 @@ use crate::event::frame::Framing;
 use crate::pipeline::{Paid, Request, Shape, Worker};
 use crate::problem::{Code, Problem};
 use crate::route::Route;
+use crate::traces::Span;
 
 /// A piece ends at so many bytes, if one of its lines does.
 const PIECE_BYTES: usize = 256 << 10;
@@ -52,8 +53,8 @@ pub(super) fn answer(
     quota: Option<Arc<Quota>>,
 ) -> Response<Body> {
     let (out, answered) = mpsc::channel(1);
-    let Request { sender, route, shape, headers, permit, paid, .. } = request;
-    let template = Template { sender, route, shape, headers, paid, quota };
+    let Request { sender, route, shape, headers, permit, paid, span, .. } = request;
+    let template = Template { sender, route, shape, headers, paid, span, quota };
     let source = Source {
         body,
         held: BytesMut::new(),
@@ -81,6 +82,7 @@ struct Template {
     shape: Shape,
     headers: HeaderMap,
     paid: Paid,
+    span: Option<Arc<Span>>,
     quota: Option<Arc<Quota>>,
 }
 
@@ -125,6 +127,7 @@ async fn settle(worker: &Rc<Worker>, template: &Template, body: Bytes, permit: P
         body,
         permit,
         paid: template.paid,
+        span: template.span.clone(),
     };
     match worker.run(request).await {
         Ok(answer) => reply::lines(&answer),

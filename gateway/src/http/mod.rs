@@ -14,6 +14,7 @@ pub mod recent;
 pub mod recent_admin;
 pub mod reload;
 pub mod reply;
+mod span;
 pub mod summary;
 pub mod tls;
 pub mod workers;
@@ -54,6 +55,7 @@ use crate::access::Action;
 use crate::metrics::{Kind, Metrics, Stage};
 use crate::pipeline::Worker;
 use crate::problem::{Code, Problem};
+use crate::traces::Traces;
 
 /// Bounds on connections and requests; each is a limit, not a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +98,8 @@ pub struct Edge {
     pub metrics: Arc<Metrics>,
     /// Where requests are told of.
     pub log: AccessLog,
+    /// Which of them are traced.
+    pub traces: Traces,
     /// Turns true when the gateway stops.
     pub stopping: watch::Receiver<bool>,
     /// Bounds on its connections.
@@ -113,9 +117,16 @@ impl fmt::Debug for Rpc {
 
 impl Edge {
     /// Answers one request.
-    pub async fn answer(self: Rc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    pub async fn answer(
+        self: Rc<Self>,
+        mut request: Request<Incoming>,
+    ) -> Result<Response<Body>, Infallible> {
         let begun = Instant::now();
         let (head, mut summary) = (Head::of(&request), Summary::default());
+        let span = self.traces.begin(head.traceparent());
+        if let Some(span) = &span {
+            request.extensions_mut().insert(Arc::clone(span));
+        }
         let reader = cors::reader(&self.gate, &request);
         let mut response = if request
             .uri()
@@ -135,6 +146,9 @@ impl Edge {
         let now = Instant::now();
         self.log.answered(&head, &summary, &response, (begun, now));
         self.measure(&summary, &response, now - begun);
+        if let Some(span) = span {
+            span::end(&span, &head, &summary, &response, now - begun);
+        }
         Ok(response)
     }
 

@@ -29,12 +29,20 @@ pub struct Summary {
     pub announced: Option<usize>,
     /// How long its body was read.
     pub read: Option<Duration>,
+    /// The method of `weir.v1.Events` that it calls.
+    pub call: Option<&'static str>,
 }
 
 impl Summary {
     /// Of a request that came through this door.
     pub fn of(door: Door) -> Self {
         Summary { door: Some(door), ..Summary::default() }
+    }
+
+    /// It is a call of this method.
+    pub fn calls(&mut self, method: &'static str) -> &mut Self {
+        self.call = Some(method);
+        self
     }
 
     /// Its sender was let in.
@@ -57,14 +65,18 @@ impl Summary {
 pub(super) struct Head {
     pub(super) method: &'static str,
     pub(super) version: Version,
-    /// The trace that it is part of, not looked at yet.
-    pub(super) parent: Option<HeaderValue>,
+    parent: Option<HeaderValue>,
 }
 
 impl Head {
     pub(super) fn of<B>(request: &Request<B>) -> Self {
         let parent = request.headers().get("traceparent").cloned();
         Head { method: method(request.method()), version: request.version(), parent }
+    }
+
+    /// The trace that it is part of, as it says.
+    pub(super) fn traceparent(&self) -> Option<&str> {
+        self.parent.as_ref().and_then(|parent| parent.to_str().ok())
     }
 }
 

@@ -16,6 +16,7 @@ use crate::kafka::producer::Producer;
 use crate::metrics::RouteMetrics;
 use crate::route::{Reason, Route, Template};
 use crate::schema::{Registry, Schema};
+use crate::traces::Work;
 
 /// A request that is under way: what its chunks have in common, whichever thread works on them. Its records leave
 /// through the producer of the worker that began it, and so in order.
@@ -32,6 +33,8 @@ pub(super) struct Accepted {
     pub(super) delivery: Arc<Delivery>,
     pub(super) producer: Arc<Producer>,
     pub(super) metrics: Arc<RouteMetrics>,
+    /// If its request is traced.
+    pub(super) traced: Option<Arc<Work>>,
 }
 
 impl Accepted {
@@ -44,9 +47,10 @@ impl Accepted {
             schema: subject.and_then(|subject| registry.subject(subject)),
             shape: self.shape,
             headers: &self.headers,
-            trace: Trace::of(&self.headers),
+            trace: Trace::of(&self.headers).within(self.traced.as_deref().map(Work::traceparent)),
             time: self.time,
             metrics: &self.metrics,
+            traced: self.traced.as_deref(),
         }
     }
 

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::mem;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bumpalo::Bump;
 
@@ -20,6 +20,7 @@ use crate::plugin::{Chains, Pace, SeenBy, WorkerChains};
 use crate::problem::{Code, Problem};
 use crate::route::{Edits, Hop, Reason, Record, Route};
 use crate::schema::{Registry, Schema, Unmatched, ValidEvent};
+use crate::traces::Work;
 
 /// An arena that grew past this is given back.
 const ARENA_BYTES_KEPT: usize = 4 << 20;
@@ -35,6 +36,17 @@ pub(super) struct Job<'r> {
     pub(super) trace: Trace<'r>,
     pub(super) time: SystemTime,
     pub(super) metrics: &'r RouteMetrics,
+    pub(super) traced: Option<&'r Work>,
+}
+
+impl Job<'_> {
+    /// A stage of a chunk is over, which took so long.
+    pub(super) fn took(&self, stage: Stage, time: Duration) {
+        self.metrics.took(stage, time);
+        if let Some(work) = self.traced {
+            work.took(stage, time);
+        }
+    }
 }
 
 /// Where the records of one request go.
@@ -151,7 +163,7 @@ impl Bench {
         }
         let started = Instant::now();
         let mut steps: Vec<Step<'a>> = chunk.iter().map(|raw| self.check(arena, job, *raw)).collect();
-        job.metrics.took(Stage::Check, started.elapsed());
+        job.took(Stage::Check, started.elapsed());
         super::plugins::run(self, arena, job, &mut steps)?;
         steps.iter_mut().for_each(|step| self.settle(arena, job.route, step));
         Ok(steps)

@@ -65,6 +65,7 @@ impl Worker {
                 body,
                 permit,
                 paid,
+                span: request.span.clone(),
             };
             async move { (part.indices, self.accept(&part.route, own, deadline).await) }
         });

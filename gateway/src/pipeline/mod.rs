@@ -6,6 +6,7 @@ mod answer;
 mod charge;
 mod chunk;
 mod enduring;
+mod explain;
 mod lane;
 mod matching;
 pub mod outcome;
@@ -30,6 +31,7 @@ pub use self::charge::Paid;
 use self::chunk::Bench;
 pub use self::enduring::Seat;
 use self::enduring::{Enduring, Running};
+use self::explain::{explain, violation};
 pub use self::lane::Lanes;
 use self::lane::{Rest, turned_away};
 pub use self::outcome::{Common, Dropped, Receipt};
@@ -40,20 +42,19 @@ use crate::access::Identity;
 use crate::admission::{Acks, Throttle};
 use crate::event::budget::{EVENT_OVERHEAD_BYTES, Permit};
 use crate::event::frame::{Framing, frame};
-use crate::event::{Attributes, Headers, Limits, Parser, RawEvent};
+use crate::event::{Attributes, Headers, Limits, RawEvent};
 use crate::kafka::delivery::Delivery;
 use crate::kafka::producers::Producers;
 use crate::metrics::{Metrics, RouteMetrics, Stage};
 use crate::plugin::{Pace, Versions};
 use crate::problem::{Code, Problem};
 use crate::route::{Route, Routes};
-use crate::schema::{Schema, Schemas};
+use crate::schema::Schemas;
+use crate::traces::{Span, Work};
 
 /// A chunk ends at so many events or bytes; then the worker looks at its other requests.
 const CHUNK_EVENTS_MAX: usize = 64;
 const CHUNK_BYTES_MAX: usize = 256 << 10;
-/// Violations explained in one answer; explaining costs far more than refusing.
-const EXPLAINED_MAX: usize = 20;
 
 /// What all workers share.
 #[derive(Debug)]
@@ -142,6 +143,8 @@ pub struct Request {
     pub permit: Permit,
     /// What of it its tenant's quota has paid for already.
     pub paid: Paid,
+    /// If it is traced.
+    pub span: Option<Arc<Span>>,
 }
 
 /// The pipeline on one thread, as one config wants it, with its own buffers and plugin instances.
@@ -221,6 +224,7 @@ impl Worker {
         }
         let permit = request.permit.hand_over();
         let delivery = Delivery::new(events.len(), request.body.clone(), Some(permit));
+        let traced = request.span.take().map(Work::of);
         let accepted = Accepted {
             route: Arc::clone(route),
             registry: self.shared.schemas.current(),
@@ -233,6 +237,7 @@ impl Worker {
             delivery: Arc::clone(&delivery),
             producer: Arc::clone(&self.seat.producer),
             metrics: Arc::clone(in_flight.metrics()),
+            traced: traced.clone(),
         };
         let mut drafts = Drafts { list: Vec::with_capacity(events.len()), common: Common::default() };
         if request.strict {
@@ -253,6 +258,10 @@ impl Worker {
         let settled = tokio::time::timeout_at(answer_by.into(), delivery.settled()).await.is_ok();
         let waited = handed_over.elapsed();
         in_flight.metrics().took(Stage::Kafka, waited);
+        if let Some(work) = traced {
+            let sent = drafts.list.iter().filter(|draft| matches!(draft, Draft::Sent(..))).count();
+            work.end(&route.name, (&route.topic, sent), waited, settled);
+        }
         // A caller who waits no longer says nothing about Kafka.
         let tells = settled || waited >= self.shared.answer_timeout;
         if tells && drafts.list.iter().any(|draft| matches!(draft, Draft::Sent(..))) {
@@ -309,33 +318,6 @@ fn chunks<'e, 'b>(events: &'e [RawEvent<'b>]) -> impl Iterator<Item = &'e [RawEv
         rest = behind;
         (!chunk.is_empty()).then_some(chunk)
     })
-}
-
-/// Explains the first violations of a request, off the worker: it can take a thousand times as long as
-/// finding that there is one.
-async fn explain(drafts: &[Draft], limits: Limits) -> Vec<Problem> {
-    let violations = drafts.iter().filter_map(|draft| match draft {
-        Draft::Violation(schema, data) => Some((Arc::clone(schema), data.clone())),
-        Draft::Sent(..) | Draft::Ended(_) => None,
-    });
-    let wanted: Vec<_> = violations.take(EXPLAINED_MAX).collect();
-    if wanted.is_empty() {
-        return Vec::new();
-    }
-    let explaining = tokio::task::spawn_blocking(move || {
-        let mut parser = Parser::new(limits);
-        let explain = |(schema, data): &(Arc<Schema>, Box<[u8]>)| {
-            let arena = bumpalo::Bump::new();
-            let violations = parser.document(&arena, data).map(|document| schema.explain(document.root()));
-            violation(schema).with_violations(violations.unwrap_or_default())
-        };
-        wanted.iter().map(explain).collect()
-    });
-    explaining.await.unwrap_or_default()
-}
-
-fn violation(schema: &Schema) -> Problem {
-    Problem::new(Code::SchemaViolation, format!("the event does not match {}", schema.header()))
 }
 
 fn settle(drafts: Vec<Draft>, explained: Vec<Problem>, delivery: &Delivery) -> Vec<Ending> {

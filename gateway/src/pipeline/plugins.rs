@@ -47,7 +47,7 @@ pub(super) fn run<'a>(
     let mut recheck = Recheck { parser, subject, arena, job, lap: &lap };
     let ran = each(instances, &mut recheck, steps);
     let (time, put_aside) = lap.end();
-    job.metrics.took(Stage::Plugin, time);
+    job.took(Stage::Plugin, time);
     if put_aside {
         slow(job);
     }

@@ -98,6 +98,7 @@ impl Rehearsal {
             trace: Trace::of(scene.headers),
             time: scene.time,
             metrics: &self.metrics,
+            traced: None,
         };
         let mut fates = Vec::with_capacity(frames.events.len());
         for chunk in chunks(&frames.events) {

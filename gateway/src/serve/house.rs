@@ -149,6 +149,7 @@ impl House {
             rpc,
             metrics: Arc::clone(ground.metrics()),
             log,
+            traces: ground.lasting.traces.clone(),
             stopping,
             limits,
         })

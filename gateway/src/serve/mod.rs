@@ -175,6 +175,7 @@ async fn serve(
         move || {
             workers.close();
             ground.lasting.producers.stop(timeout);
+            ground.lasting.traces.stop();
         }
     });
     drop(finished.await);

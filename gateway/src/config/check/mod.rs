@@ -56,6 +56,9 @@ fn log(config: &Config, findings: &mut Vec<Finding>) {
             Finding::error("log/level", error.to_string()).help("write e.g. `info` or `info,weir=debug`"),
         );
     }
+    if let Some(fault) = config.traces.as_ref().and_then(|traces| traces.fault()) {
+        findings.push(Finding::error("traces", fault));
+    }
 }
 
 fn limits(config: &Config, findings: &mut Vec<Finding>) {
