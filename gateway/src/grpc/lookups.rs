@@ -29,9 +29,15 @@ impl Grpc {
         summary: &mut Summary,
     ) -> Result<Response<Body>, Refused> {
         let deadline = deadline::of(request.headers())?;
-        let door = Door::GetEventById;
-        let asked: api::GetEventRequest = self.asked(request, door, deadline, summary).await?;
-        self.admit(door, &asked.route, summary)?;
+        let asked = self
+            .asked::<api::GetEventRequest>(
+                request,
+                Door::GetEventById,
+                |asked| &asked.route,
+                deadline,
+                summary,
+            )
+            .await?;
         let (recent, level, min_position) =
             (self.recent()?, level(asked.level), min_position(asked.min_position)?);
         let finding = async {
@@ -58,18 +64,18 @@ impl Grpc {
         summary: &mut Summary,
     ) -> Result<Response<Body>, Refused> {
         let deadline = deadline::of(request.headers())?;
-        let door = Door::GetEvents;
-        let asked: api::QueryEventsRequest = self.asked(request, door, deadline, summary).await?;
-        self.admit(door, &asked.route, summary)?;
+        let asked = self
+            .asked::<api::QueryEventsRequest>(
+                request,
+                Door::GetEvents,
+                |asked| &asked.route,
+                deadline,
+                summary,
+            )
+            .await?;
         let (route, ask) = ask(asked)?;
         let page = in_time(deadline, self.recent()?.by_key(&route, &ask)).await?;
         Ok(reply::message(&told(page)))
-    }
-
-    /// Lets who asks go on to this route.
-    pub(super) fn admit(&self, door: Door, route: &str, summary: &mut Summary) -> Result<(), Problem> {
-        summary.route = self.gate.route(route).cloned();
-        summary.who.as_ref().map_or(Ok(()), |who| self.gate.admit_to(route, door, who))
     }
 
     pub(super) fn recent(&self) -> Result<&Recent, Problem> {
@@ -77,21 +83,25 @@ impl Grpc {
         self.recent.as_ref().ok_or_else(none)
     }
 
-    /// The message of a call that asks for something. Nothing is read of whoever may ask for nothing; may they ask for
-    /// this?
+    /// The message of a call that goes through the door of the same action, to the route that the message names. Nothing
+    /// is read of whoever may go to none.
     pub(super) async fn asked<M: Message + Default>(
         &self,
         request: Request<Incoming>,
         door: Door,
+        route: fn(&M) -> &str,
         deadline: Option<Instant>,
         summary: &mut Summary,
     ) -> Result<M, Refused> {
         *summary = Summary::of(door);
         let who = self.gate.admit_to_some(door, Caller::new(request.headers(), request.extensions()))?;
-        summary.who = Some(who);
         let (_, messages) = self.messages(request)?;
         let message = messages.at_most(MESSAGE_BYTES_MAX).only(deadline, None).await?;
-        Ok(M::decode(message.bytes).map_err(|_| bad("the message is not the one of this call"))?)
+        let asked = M::decode(message.bytes).map_err(|_| bad("the message is not the one of this call"))?;
+        summary.route = self.gate.route(route(&asked)).cloned();
+        self.gate.admit_to(route(&asked), door, &who)?;
+        summary.who = Some(who);
+        Ok(asked)
     }
 }
 

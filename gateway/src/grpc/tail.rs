@@ -31,9 +31,15 @@ impl Grpc {
         summary: &mut Summary,
     ) -> Result<Response<Body>, Refused> {
         let deadline = deadline::of(request.headers())?;
-        let door = Door::GetEvents;
-        let asked: api::TailEventsRequest = self.asked(request, door, deadline, summary).await?;
-        self.admit(door, &asked.route, summary)?;
+        let asked = self
+            .asked::<api::TailEventsRequest>(
+                request,
+                Door::GetEvents,
+                |asked| &asked.route,
+                deadline,
+                summary,
+            )
+            .await?;
         let some = |text: String| Some(text).filter(|text| !text.is_empty());
         let begin = begin(&asked.after, &asked.from)?;
         let filter = Filter { kind: some(asked.kind), key: some(asked.key), type_: some(asked.r#type) };
