@@ -36,14 +36,14 @@ pub fn envelope<'a>(arena: &'a Bump, attributes: &Attributes<'_>, data: &[u8]) -
     for (header, value) in attributes.extensions {
         member(header.strip_prefix("ce_").unwrap_or(header), value);
     }
-    match std::str::from_utf8(data) {
-        _ if data.is_empty() => {}
-        _ if is_json(attributes.content_type) => {
-            out.extend_from_slice_copy(b",\"data\":");
-            out.extend_from_slice_copy(data);
+    if is_json(attributes.content_type) && !data.is_empty() {
+        out.extend_from_slice_copy(b",\"data\":");
+        out.extend_from_slice_copy(data);
+    } else if !data.is_empty() {
+        match std::str::from_utf8(data) {
+            Ok(text) if is_text(attributes.content_type) => member("data", text),
+            _ => member("data_base64", &base64::engine::general_purpose::STANDARD.encode(data)),
         }
-        Ok(text) if is_text(attributes.content_type) => member("data", text),
-        _ => member("data_base64", &base64::engine::general_purpose::STANDARD.encode(data)),
     }
     out.push(b'}');
     out.into_bump_slice()
