@@ -250,9 +250,9 @@ pub(super) mod http2 {
         }
         let head = head.body(()).expect("a request");
         let (response, mut stream) = sender.send_request(head, request.body.is_empty())?;
-        // All of it waits here for the gateway's window; an answer may come before that.
+        // All of it waits here for the gateway's window; an answer may come before that, and end the stream.
         if !request.body.is_empty() {
-            stream.send_data(request.body.clone().into(), true)?;
+            drop(stream.send_data(request.body.clone().into(), true));
         }
         let response = response.await?;
         let (parts, mut body) = response.into_parts();
