@@ -186,7 +186,7 @@ impl Reloader {
     }
 }
 
-/// The way to [`Reloader::run`] for the admin listener.
+/// The way to [`Reloader::start`] for the admin listener.
 fn by_order(orders: mpsc::Sender<Order>) -> Reload {
     Arc::new(move || {
         let orders = orders.clone();

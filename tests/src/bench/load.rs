@@ -59,6 +59,8 @@ pub struct Tally {
     pub latency_us: Histogram<u64>,
     /// The same, of those that were answered 200 or 201.
     pub accepted_us: Histogram<u64>,
+    /// Microseconds from due to sent, warm-up included: what the generator itself was late.
+    pub late_us: Histogram<u64>,
     /// Refusals (429, 503, 504) that did not say when to come again, warm-up included.
     pub untold_refusals: u64,
     /// Answers by status, warm-up included.
@@ -187,6 +189,8 @@ impl Generator {
             }
             self.idle.pop_front();
             self.due[index] = Some(due);
+            let late_us = u64::try_from((Instant::now() - due).as_micros()).unwrap_or(u64::MAX);
+            self.tally.late_us.saturating_record(late_us);
             let connection = &mut self.connections[index];
             connection.request.number(self.tally.next_event);
             connection.start()?;
@@ -224,6 +228,7 @@ impl Tally {
             backlog_requests: 0,
             latency_us: Histogram::new_with_bounds(1, 120_000_000, 3)?,
             accepted_us: Histogram::new_with_bounds(1, 120_000_000, 3)?,
+            late_us: Histogram::new_with_bounds(1, 120_000_000, 3)?,
             untold_refusals: 0,
             statuses: BTreeMap::new(),
             acked_first: Vec::new(),

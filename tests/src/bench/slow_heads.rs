@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setpriority_process, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 use tokio::net::TcpSocket;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 use tokio::time::timeout;
+use weir::kafka::sys::schedule_when_idle;
 
 use super::Result;
 use super::compare::median;
@@ -32,7 +33,6 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 const RISE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The addresses that they come from, from 127.0.0.2 on: ports, and connections of an address, have limits.
 const SOURCES: usize = 20;
-const NICE: i32 = 5;
 const SETTLE: Duration = Duration::from_millis(50);
 /// What is promised.
 const P99_RATIO_MAX: f64 = 1.5;
@@ -59,6 +59,8 @@ pub struct Pair {
     pub quiet_p99_ms: f64,
     /// The same with them.
     pub busy_p99_ms: f64,
+    /// The P99 of what the generator was late, without them and with them.
+    pub late_p99_ms: [f64; 2],
     /// The share of one core that the gateway used, without them and with them.
     pub gateway_cores: [f64; 2],
     /// Connections that the gateway had open when the second window began and when it ended.
@@ -169,8 +171,8 @@ impl SlowHeads {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let counters = (Arc::clone(&open), Arc::clone(&cut));
         let thread = std::thread::Builder::new().name("slow-heads".to_owned()).spawn(move || {
-            // The good ones are what is measured, on the same core: these come behind (`nice(2)`, of a thread).
-            setpriority_process(None, NICE).expect("nobody needs a right to step back");
+            // The good ones are what is measured, on the same core: their generator gets it whenever it wakes.
+            schedule_when_idle().expect("nobody needs a right to step back");
             let tasks = LocalSet::new();
             for index in 0..count {
                 tasks.spawn_local(drip(target, index, count, counters.clone()));
@@ -263,6 +265,7 @@ impl Pair {
         Ok(Pair {
             quiet_p99_ms: p99_ms(quiet),
             busy_p99_ms: p99_ms(busy),
+            late_p99_ms: [quiet, busy].map(|tally| tally.late_us.value_at_quantile(0.99) as f64 / 1e3),
             gateway_cores: [share(quiet_begin, quiet_end), share(busy_begin, busy_end)],
             open: [*open_begin, *open_end],
             cut,
@@ -278,13 +281,14 @@ impl Pair {
         let [quiet, busy] = self.gateway_cores;
         format!(
             "P99 {:>6.1} ms, with slow heads {:>6.1} ms: {:.2}x; {:?} connections, {} cut, {} good requests failed; \
-             gateway {quiet:.2} and {busy:.2} cores",
+             gateway {quiet:.2} and {busy:.2} cores, generator late {:?} ms",
             self.quiet_p99_ms,
             self.busy_p99_ms,
             self.ratio(),
             self.open,
             self.cut,
             self.failed,
+            self.late_p99_ms,
         )
     }
 }

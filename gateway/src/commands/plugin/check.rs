@@ -37,7 +37,7 @@ Exit codes: 0 nothing found; 1 an event broke the plugin down or was judged in t
 pub struct CheckArgs {
     #[command(flatten)]
     pub given: Given,
-    /// The route's schema, <subject>/<version>.json: events are made up that match it.
+    /// The route's schema, `<subject>/<version>.json`: events are made up that match it.
     #[arg(long, value_name = "FILE")]
     pub schema: Option<PathBuf>,
     /// How many events to make up.

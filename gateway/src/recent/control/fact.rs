@@ -47,7 +47,7 @@ pub struct InForce {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum What {
-    /// Those found by this key (see [`key_digest`]).
+    /// Those found by this key (see `key_digest`).
     Key(Hex),
     /// Those with this id, or this source and id.
     Id(Hex),
