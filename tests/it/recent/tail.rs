@@ -518,10 +518,17 @@ async fn more_events_than_the_ring_holds_cut_whoever_stands_still() {
     write(&producer, &topic, 10..6000).await;
     // Another one has them all, so they have all been in the ring.
     let (mut other, mut others) = (follow(&Begin::Start).await, BTreeSet::new());
-    assert_eq!(read(&mut other, &mut others, 6000).await, None);
+    // On a busy machine it may be cut, too; whoever is resumes and misses nothing.
+    let resume = async |follower: &mut Follower, seen: &mut BTreeSet<(i64, i64)>| {
+        while let Some(cut) = read(follower, seen, 6000).await {
+            assert_eq!(cut, Cut::Slow);
+            *follower = follow(&Begin::After(follower.positions().clone())).await;
+        }
+    };
+    resume(&mut other, &mut others).await;
     assert_eq!(read(&mut still, &mut seen, 6000).await, Some(Cut::Slow));
     let mut again = follow(&Begin::After(still.positions().clone())).await;
-    assert_eq!(read(&mut again, &mut seen, 6000).await, None);
+    resume(&mut again, &mut seen).await;
     assert_eq!(seen, others);
     assert_eq!(seen.len(), 6000);
 }
