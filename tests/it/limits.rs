@@ -192,7 +192,7 @@ async fn while_kafka_is_silent_newcomers_are_shed_and_afterwards_all_is_as_befor
     let sink = Sink::start();
     let config = format!(
         "listen: {{listen}}\nadmin: {{admin}}\nkafka: {{brokers: [\"{}\"], allow_weak_topics: true}}\n\
-         limits: {{in_flight_bytes_max: {BUDGET_BYTES}, ack_target_ms: 200}}\nroutes: [{{name: orders, topic: orders}}]\n",
+         limits: {{in_flight_bytes_max: {BUDGET_BYTES}, ack_target_ms: 1000}}\nroutes: [{{name: orders, topic: orders}}]\n",
         sink.bootstrap
     );
     let weir = Weir::start(WeirOptions::serve(config)).await;
@@ -201,6 +201,7 @@ async fn while_kafka_is_silent_newcomers_are_shed_and_afterwards_all_is_as_befor
     assert_eq!(post().await.status, 200);
 
     sink.signal(Signal::STOP);
+    // They have the target's second to come in: before it is over, silence is no sign.
     let early = tokio::spawn({
         let posts: Vec<_> = (0..8).map(|_| stage.post("/v1/events/orders", array(1000))).collect();
         async move { join_all(posts.into_iter().map(Answer::to)).await }
