@@ -21,6 +21,7 @@ use crate::config::{Config, Loaded};
 use crate::http::reload::Reload;
 use crate::http::workers::Workers;
 use crate::parts;
+use crate::pipeline::Shared;
 use crate::problem::{Code, Problem};
 
 /// How often the file is looked at.
@@ -133,9 +134,7 @@ impl Reloader {
             shared.map(|shared| (config, shared)).map_err(|error| error.to_string())
         })
         .await?;
-        self.know_topics(&config).await?;
-        let house =
-            House::new(&self.ground, config, shared, Some(&old)).map_err(|error| error.to_string())?;
+        let house = self.house(config, shared, &old).await?;
         if tokio::time::timeout(LOOKUPS_TIMEOUT, house.lookups_as_good_as(&old)).await.is_err() {
             tracing::warn!("lookups are not warm yet under the new config: they ask Kafka for more");
         }
@@ -143,23 +142,35 @@ impl Reloader {
         Ok(live)
     }
 
-    /// Has Kafka describe the topics of all routes before an event is sent to one; goes back if it does not.
+    /// Builds the house beside the old one. The producers, which both share, go back to the old one's topics if it fails.
+    async fn house(&self, config: Config, shared: Shared, old: &House) -> Result<House, String> {
+        let producers = &self.ground.lasting.producers;
+        let before = producers.topics();
+        let built = match self.know_topics(&config).await {
+            Ok(()) => House::new(&self.ground, config, shared, Some(old)).map_err(|error| error.to_string()),
+            Err(why) => Err(why),
+        };
+        if built.is_err() {
+            producers.serve(before.to_vec());
+        }
+        built
+    }
+
+    /// Has Kafka describe the topics of all routes before an event is sent to one.
     async fn know_topics(&self, config: &Config) -> Result<(), String> {
         let producers = &self.ground.lasting.producers;
         let (before, now) = (producers.topics(), parts::topics(config));
-        if now.iter().all(|topic| before.contains(topic)) {
-            producers.serve(now);
-            return Ok(());
+        let new = now.iter().any(|topic| !before.contains(topic));
+        if new {
+            strength::topics_are_strong(config).await?;
         }
-        strength::topics_are_strong(config).await?;
         producers.serve(now);
         let known = async {
-            while !producers.ready() {
+            while new && !producers.ready() {
                 tokio::time::sleep(TOPICS_RETRY).await;
             }
         };
         tokio::time::timeout(TOPICS_TIMEOUT, known).await.map_err(|_| {
-            producers.serve(before.to_vec());
             "Kafka does not describe all topics: `weir topics create` makes those that are missing".to_owned()
         })
     }
