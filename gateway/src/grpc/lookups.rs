@@ -22,6 +22,31 @@ const MESSAGE_BYTES_MAX: usize = 64 << 10;
 /// Longer texts are not keys of ours.
 const TEXT_BYTES_MAX: usize = 512;
 
+/// A message that asks for something of a route.
+pub(super) trait Asks: Message + Default {
+    /// The door whose action its call is.
+    const DOOR: Door;
+
+    /// The route that it names.
+    fn route(&self) -> &str;
+}
+
+impl Asks for api::GetEventRequest {
+    const DOOR: Door = Door::GetEventById;
+
+    fn route(&self) -> &str {
+        &self.route
+    }
+}
+
+impl Asks for api::QueryEventsRequest {
+    const DOOR: Door = Door::GetEvents;
+
+    fn route(&self) -> &str {
+        &self.route
+    }
+}
+
 impl Grpc {
     pub(super) async fn get_event(
         &self,
@@ -29,15 +54,7 @@ impl Grpc {
         summary: &mut Summary,
     ) -> Result<Response<Body>, Refused> {
         let deadline = deadline::of(request.headers())?;
-        let asked = self
-            .asked::<api::GetEventRequest>(
-                request,
-                Door::GetEventById,
-                |asked| &asked.route,
-                deadline,
-                summary,
-            )
-            .await?;
+        let asked: api::GetEventRequest = self.asked(request, deadline, summary).await?;
         let (recent, level, min_position) =
             (self.recent()?, level(asked.level), min_position(asked.min_position)?);
         let finding = async {
@@ -64,15 +81,7 @@ impl Grpc {
         summary: &mut Summary,
     ) -> Result<Response<Body>, Refused> {
         let deadline = deadline::of(request.headers())?;
-        let asked = self
-            .asked::<api::QueryEventsRequest>(
-                request,
-                Door::GetEvents,
-                |asked| &asked.route,
-                deadline,
-                summary,
-            )
-            .await?;
+        let asked: api::QueryEventsRequest = self.asked(request, deadline, summary).await?;
         let (route, ask) = ask(asked)?;
         let page = in_time(deadline, self.recent()?.by_key(&route, &ask)).await?;
         Ok(reply::message(&told(page)))
@@ -83,23 +92,20 @@ impl Grpc {
         self.recent.as_ref().ok_or_else(none)
     }
 
-    /// The message of a call that goes through the door of the same action, to the route that the message names. Nothing
-    /// is read of whoever may go to none.
-    pub(super) async fn asked<M: Message + Default>(
+    /// The message of a call. Nothing is read of whoever may go through its door to no route at all.
+    pub(super) async fn asked<M: Asks>(
         &self,
         request: Request<Incoming>,
-        door: Door,
-        route: fn(&M) -> &str,
         deadline: Option<Instant>,
         summary: &mut Summary,
     ) -> Result<M, Refused> {
-        summary.door = Some(door);
-        let who = self.gate.admit_to_some(door, Caller::new(request.headers(), request.extensions()))?;
+        summary.door = Some(M::DOOR);
+        let who = self.gate.admit_to_some(M::DOOR, Caller::new(request.headers(), request.extensions()))?;
         let (_, messages) = self.messages(request)?;
         let message = messages.at_most(MESSAGE_BYTES_MAX).only(deadline, None).await?;
         let asked = M::decode(message.bytes).map_err(|_| bad("the message is not the one of this call"))?;
-        summary.route = self.gate.route(route(&asked)).cloned();
-        self.gate.admit_to(route(&asked), door, &who)?;
+        summary.route = self.gate.route(asked.route()).cloned();
+        self.gate.admit_to(asked.route(), M::DOOR, &who)?;
         summary.who = Some(who);
         Ok(asked)
     }

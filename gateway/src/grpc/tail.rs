@@ -13,6 +13,7 @@ use hyper::body::{Frame, Incoming};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tonic::Status;
 
+use super::lookups::Asks;
 use super::{Grpc, Refused, api, deadline, lookups, reply};
 use crate::http::doors::Door;
 use crate::http::lasting::Lasting;
@@ -24,6 +25,14 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Then the client comes again, perhaps to another gateway.
 const AGE_MAX: Duration = Duration::from_secs(4 * 3600);
 
+impl Asks for api::TailEventsRequest {
+    const DOOR: Door = Door::GetEvents;
+
+    fn route(&self) -> &str {
+        &self.route
+    }
+}
+
 impl Grpc {
     pub(super) async fn tail_events(
         &self,
@@ -31,15 +40,7 @@ impl Grpc {
         summary: &mut Summary,
     ) -> Result<Response<Body>, Refused> {
         let deadline = deadline::of(request.headers())?;
-        let asked = self
-            .asked::<api::TailEventsRequest>(
-                request,
-                Door::GetEvents,
-                |asked| &asked.route,
-                deadline,
-                summary,
-            )
-            .await?;
+        let asked: api::TailEventsRequest = self.asked(request, deadline, summary).await?;
         let some = |text: String| Some(text).filter(|text| !text.is_empty());
         let begin = begin(&asked.after, &asked.from)?;
         let filter = Filter { kind: some(asked.kind), key: some(asked.key), type_: some(asked.r#type) };

@@ -111,7 +111,7 @@ async fn accept(
     let paid = if quota.is_some() { Paid::Bytes } else { Paid::Nothing };
     let request = asked.request(parts, read, paid);
     if dry_run {
-        let (fates, batch) = edge.worker.rehearse(request).await?;
+        let (fates, batch) = Box::pin(edge.worker.rehearse(request)).await?;
         return Ok(dry_run::answer(&fates, batch));
     }
     let answer = edge.worker.run(request).await?;

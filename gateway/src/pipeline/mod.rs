@@ -196,7 +196,8 @@ impl Worker {
                 let route = Arc::clone(route);
                 self.accept(&route, request, deadline).await
             }
-            None => self.match_routes(request, deadline).await,
+            // Boxed, as all that is rare below: the frequent path would carry its size along.
+            None => Box::pin(self.match_routes(request, deadline)).await,
         }
     }
 
@@ -241,14 +242,14 @@ impl Worker {
         };
         let mut drafts = Drafts { list: Vec::with_capacity(events.len()), common: Common::default() };
         if request.strict {
-            self.work_strictly(&accepted, &events, &mut drafts).await;
+            Box::pin(self.work_strictly(&accepted, &events, &mut drafts)).await;
         } else {
             self.work(&accepted, &events, &mut drafts).await;
         }
         if drafts.list.len() < events.len() {
             let deadline = Instant::now() + self.shared.answer_timeout;
             let rest = Rest { request: accepted, events: events.len(), drafts, deadline };
-            drafts = self.finish_aside(rest).await?;
+            drafts = Box::pin(self.finish_aside(rest)).await?;
         }
         let handed_over = Instant::now();
         let explained = explain(&drafts.list, self.shared.limits).await;
