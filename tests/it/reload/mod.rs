@@ -1,6 +1,7 @@
 //! Another config while the gateway runs: all of it holds from one moment on, or none of it; what was let in before
 //! that is answered as it was promised.
 
+mod lookups;
 mod refused;
 
 use std::process::Command;
