@@ -1,8 +1,10 @@
 //! Another config while the gateway runs: all of it holds from one moment on, or none of it; what was let in before
 //! that is answered as it was promised.
 
+mod connections;
 mod lookups;
 mod refused;
+mod tails;
 
 use std::process::Command;
 use std::sync::Arc;
