@@ -4,6 +4,7 @@
 mod connections;
 mod lookups;
 mod refused;
+mod rules;
 mod tails;
 
 use std::process::Command;
