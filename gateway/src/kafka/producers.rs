@@ -91,10 +91,9 @@ impl Producers {
         self.shared.topics.load_full()
     }
 
-    /// Whether every topic's partitions are known, which is whether Kafka was reached.
-    pub fn ready(&self) -> bool {
-        let topics = self.shared.topics.load();
-        self.shared.producers.iter().all(|producer| producer.knows(&topics))
+    /// Whether the partitions of all these topics are known, which is whether Kafka was reached.
+    pub fn know(&self, topics: &[Arc<str>]) -> bool {
+        self.shared.producers.iter().all(|producer| producer.knows(topics))
     }
 
     /// Waits until everything is reported on, then gives up on the rest: their slots are settled as what

@@ -36,8 +36,9 @@ impl Projector {
             start.topics.iter().map(|topic| (Arc::clone(&topic.topic), topic.clone())).collect();
         let names: Vec<Arc<str>> = topics.keys().cloned().collect();
         let member = match &start.mode {
-            Mode::Group(group_id) => Some(Member::join(&start.kafka, group_id, &names)?),
-            Mode::Manual => None,
+            // Nobody can join a group for no topic at all; there is nothing to share out either.
+            Mode::Group(group_id) if !names.is_empty() => Some(Member::join(&start.kafka, group_id, &names)?),
+            Mode::Group(_) | Mode::Manual => None,
         };
         let owned = member.as_ref().map(Member::watch);
         let (ready, warm) = watch::channel(false);

@@ -158,6 +158,8 @@ impl House {
     /// Why the gateway is not ready.
     fn ready(&self, ground: &Arc<Ground>) -> Reasons {
         let (shared, ground, lookups) = (Arc::clone(&self.shared), Arc::clone(ground), self.lookups.clone());
+        // Its own: the producers may be asked for those of a config that is not in force, or never will be.
+        let topics = parts::topics(&self.config);
         Arc::new(move || {
             let absent = shared.plugins.tables_absent().join(", ");
             let tables = format!("tables could not be read yet: {absent}");
@@ -165,7 +167,7 @@ impl House {
             let reasons = [
                 (!absent.is_empty(), tables.as_str()),
                 (ground.stopping.load(Ordering::Acquire), "stopping"),
-                (!shared.producers.ready(), "Kafka has not described every topic of the routes"),
+                (!shared.producers.know(&topics), "Kafka has not described every topic of the routes"),
                 (lookups.is_some_and(|running| !running.recent.controlled()), CONTROL_UNREAD),
                 (lookups.is_some_and(|running| !*running.warm.borrow()), "the read model is not warm yet"),
             ];

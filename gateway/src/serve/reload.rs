@@ -164,9 +164,9 @@ impl Reloader {
         if new {
             strength::topics_are_strong(config).await?;
         }
-        producers.serve(now);
+        producers.serve(now.clone());
         let known = async {
-            while new && !producers.ready() {
+            while new && !producers.know(&now) {
                 tokio::time::sleep(TOPICS_RETRY).await;
             }
         };

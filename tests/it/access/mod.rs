@@ -4,7 +4,7 @@ mod keys;
 mod lines;
 mod matrix;
 mod metrics;
-mod signed;
+pub(crate) mod signed;
 mod starting;
 mod tokens;
 mod traces;

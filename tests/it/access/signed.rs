@@ -42,7 +42,7 @@ async fn stage(access: &str) -> Stage {
     Stage { weir: Weir::start(options).await, http: reqwest::Client::new() }
 }
 
-fn sign(secret: &str, text: &str) -> String {
+pub(crate) fn sign(secret: &str, text: &str) -> String {
     sign_bytes(secret, text.as_bytes())
 }
 

@@ -15,4 +15,4 @@ mod json_suite;
 mod order;
 mod rows;
 mod slow;
-mod wire;
+pub(crate) mod wire;

@@ -8,32 +8,32 @@ use serde_json::Value;
 use weir_tests::world::canaries;
 
 /// Longer than anything here may take.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A request that both protocols can carry.
 #[derive(Clone, Debug)]
-pub(super) struct Request {
-    pub(super) method: &'static str,
-    pub(super) path: String,
-    pub(super) headers: Vec<(&'static str, String)>,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Request {
+    pub(crate) method: &'static str,
+    pub(crate) path: String,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) body: Vec<u8>,
     /// Whether the length is told before the body.
-    pub(super) announced: bool,
+    pub(crate) announced: bool,
 }
 
 impl Request {
-    pub(super) fn new(method: &'static str, path: impl Into<String>) -> Self {
+    pub(crate) fn new(method: &'static str, path: impl Into<String>) -> Self {
         Request { method, path: path.into(), headers: Vec::new(), body: Vec::new(), announced: true }
     }
 
     /// JSON for a route.
-    pub(super) fn event(route: &str, body: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn event(route: &str, body: impl Into<Vec<u8>>) -> Self {
         let request = Request::new("POST", format!("/v1/events/{route}"));
         request.header("content-type", "application/json").body(body)
     }
 
     /// A CloudEvent with these members beside the required ones, or in their place.
-    pub(super) fn cloudevent(members: &str) -> Self {
+    pub(crate) fn cloudevent(members: &str) -> Self {
         let required = [("specversion", "1.0"), ("id", "e-1"), ("source", "/edge"), ("type", "edge.plain")];
         let missing: Vec<_> = required
             .iter()
@@ -47,28 +47,28 @@ impl Request {
             .body(format!("{{{}}}", missing.join(",")))
     }
 
-    pub(super) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.retain(|(other, _)| *other != name);
         self.headers.push((name, value.into()));
         self
     }
 
-    pub(super) fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
         self
     }
 
-    pub(super) fn unannounced(mut self) -> Self {
+    pub(crate) fn unannounced(mut self) -> Self {
         self.announced = false;
         self
     }
 }
 
 /// An answer, read to its end.
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl fmt::Debug for Answer {
@@ -79,11 +79,11 @@ impl fmt::Debug for Answer {
 }
 
 impl Answer {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
     }
 
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
@@ -96,7 +96,7 @@ impl Answer {
     }
 
     /// The problem's code; empty if it is none.
-    pub(super) fn code(&self) -> String {
+    pub(crate) fn code(&self) -> String {
         self.json()["code"].as_str().unwrap_or_default().to_owned()
     }
 }
@@ -105,7 +105,7 @@ fn broken(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-pub(super) mod http1 {
+pub(crate) mod http1 {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::{TcpSocket, TcpStream};
     use tokio::time::timeout;
@@ -113,19 +113,19 @@ pub(super) mod http1 {
     use super::*;
 
     /// A connection, and what was read of it beyond the answers taken.
-    pub(in super::super) struct Connection {
-        pub(in super::super) stream: TcpStream,
+    pub(crate) struct Connection {
+        pub(crate) stream: TcpStream,
         read: Vec<u8>,
     }
 
-    pub(in super::super) async fn ask(address: &str, request: &Request) -> io::Result<Answer> {
+    pub(crate) async fn ask(address: &str, request: &Request) -> io::Result<Answer> {
         let mut connection = Connection::open(address).await?;
         connection.send(&written(request)).await;
         connection.answer().await
     }
 
     /// A request's bytes.
-    pub(in super::super) fn written(request: &Request) -> Vec<u8> {
+    pub(crate) fn written(request: &Request) -> Vec<u8> {
         let mut out = format!("{} {} HTTP/1.1\r\nhost: weir\r\n", request.method, request.path).into_bytes();
         for (name, value) in &request.headers {
             out.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
@@ -146,12 +146,12 @@ pub(super) mod http1 {
     }
 
     impl Connection {
-        pub(in super::super) async fn open(address: &str) -> io::Result<Self> {
+        pub(crate) async fn open(address: &str) -> io::Result<Self> {
             Ok(Connection { stream: TcpStream::connect(address).await?, read: Vec::new() })
         }
 
         /// From an address of its own, of those that are all this machine's: 127.0.0.0/8.
-        pub(in super::super) async fn open_from(own: &str, address: &str) -> io::Result<Self> {
+        pub(crate) async fn open_from(own: &str, address: &str) -> io::Result<Self> {
             let socket = TcpSocket::new_v4()?;
             socket.bind(format!("{own}:0").parse().expect("an address"))?;
             let stream = socket.connect(address.parse().expect("an address")).await?;
@@ -159,12 +159,12 @@ pub(super) mod http1 {
         }
 
         /// Sends what it can: who is refused early need not read all.
-        pub(in super::super) async fn send(&mut self, bytes: &[u8]) {
+        pub(crate) async fn send(&mut self, bytes: &[u8]) {
             drop(timeout(PATIENCE, self.stream.write_all(bytes)).await);
         }
 
         /// The next answer.
-        pub(in super::super) async fn answer(&mut self) -> io::Result<Answer> {
+        pub(crate) async fn answer(&mut self) -> io::Result<Answer> {
             let reading = async {
                 loop {
                     if let Some(head) = find(&self.read, b"\r\n\r\n") {
@@ -205,7 +205,7 @@ pub(super) mod http1 {
         }
 
         /// Whether the gateway closes the connection without another byte.
-        pub(in super::super) async fn is_closed(&mut self) -> bool {
+        pub(crate) async fn is_closed(&mut self) -> bool {
             let had = self.read.len();
             let closed = async { while self.more().await.is_ok() {} };
             timeout(PATIENCE, closed).await.is_ok() && self.read.len() == had
@@ -217,7 +217,7 @@ pub(super) mod http1 {
     }
 }
 
-pub(super) mod http2 {
+pub(crate) mod http2 {
     use bytes::Bytes;
     use h2::client::SendRequest;
     use tokio::net::TcpStream;
@@ -226,19 +226,20 @@ pub(super) mod http2 {
     use super::*;
 
     /// Opens a connection with prior knowledge; it is driven by a task of its own.
-    pub(in super::super) async fn open(address: &str) -> io::Result<SendRequest<Bytes>> {
+    pub(crate) async fn open(address: &str) -> io::Result<SendRequest<Bytes>> {
         let stream = TcpStream::connect(address).await?;
         let (sender, connection) = h2::client::handshake(stream).await.map_err(io::Error::other)?;
         tokio::spawn(async move { drop(connection.await) });
         Ok(sender)
     }
 
-    pub(in super::super) async fn ask(address: &str, request: &Request) -> Result<Answer, h2::Error> {
+    pub(crate) async fn ask(address: &str, request: &Request) -> Result<Answer, h2::Error> {
         let sender = open(address).await.expect("a connection");
         timeout(PATIENCE, ask_on(sender, request)).await.expect("an answer in time")
     }
 
-    async fn ask_on(sender: SendRequest<Bytes>, request: &Request) -> Result<Answer, h2::Error> {
+    /// On a connection that is there.
+    pub(crate) async fn ask_on(sender: SendRequest<Bytes>, request: &Request) -> Result<Answer, h2::Error> {
         let mut sender = sender.ready().await?;
         let uri = http::Uri::builder().scheme("http").authority("weir").path_and_query(&request.path);
         let mut head = http::Request::builder().method(request.method).uri(uri.build().expect("a target"));

@@ -9,7 +9,7 @@ mod http;
 mod lookups;
 mod model;
 mod scripts;
-mod tail;
+pub(crate) mod tail;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

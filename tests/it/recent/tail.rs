@@ -28,22 +28,22 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const STREAM: &str = "text/event-stream";
 
 /// A client of one stream.
-struct Stream {
+pub(crate) struct Stream {
     response: Response,
     text: String,
     /// As a browser keeps it.
-    last_id: String,
+    pub(crate) last_id: String,
 }
 
 /// One message.
 #[derive(Debug, PartialEq, Eq)]
-struct Message {
-    kind: String,
+pub(crate) struct Message {
+    pub(crate) kind: String,
     data: String,
 }
 
 impl Message {
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         assert_eq!(self.kind, "event", "{self:?}");
         serde_json::from_str(&self.data).unwrap()
     }
@@ -76,7 +76,7 @@ async fn ask(client: &Client, query: &str, last_id: Option<&str>) -> Response {
 }
 
 impl Stream {
-    async fn open(client: &Client, query: &str, last_id: Option<&str>) -> Stream {
+    pub(crate) async fn open(client: &Client, query: &str, last_id: Option<&str>) -> Stream {
         let response = ask(client, query, last_id).await;
         assert_eq!(response.status(), 200);
         let mut stream = Stream { response, text: String::new(), last_id: String::new() };
@@ -100,7 +100,7 @@ impl Stream {
         }
     }
 
-    async fn message(&mut self) -> Option<Message> {
+    pub(crate) async fn message(&mut self) -> Option<Message> {
         loop {
             let block = self.block().await?;
             if let Some(message) = parse(&block, &mut self.last_id) {

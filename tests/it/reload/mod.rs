@@ -1,16 +1,21 @@
 //! Another config while the gateway runs: all of it holds from one moment on, or none of it; what was let in before
 //! that is answered as it was promised.
 
+mod connections;
+mod lookups;
+mod refused;
+mod rules;
+mod tails;
+
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use reqwest::StatusCode;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use weir_tests::world::{Answer, Weir, WeirOptions, fresh_name, inputs, shared_kafka, until};
+use weir_tests::world::{Answer, Weir, WeirOptions, inputs, until};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -39,6 +44,11 @@ async fn metric(weir: &Weir, series: &str) -> Option<f64> {
     let text = reqwest::get(weir.admin_url("/metrics")).await.unwrap().text().await.unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ').map(str::to_owned));
     line.map(|value| value.parse().unwrap())
+}
+
+/// The status of `/readyz`.
+async fn ready(weir: &Weir) -> u16 {
+    reqwest::get(weir.admin_url("/readyz")).await.unwrap().status().as_u16()
 }
 
 const USABLE: &str = "weir_config_last_reload_successful";
@@ -89,39 +99,6 @@ async fn a_signal_and_a_changed_file_do_the_same() {
     weir.write_config(&config("", &["orders", "parcels"]));
     until("the change is seen", PATIENCE, async || stored("parcels").await).await;
     assert_eq!(post(&weir, "visits").await.code(), "unknown-route");
-    assert_eq!(metric(&weir, USABLE).await, Some(1.0));
-}
-
-#[tokio::test]
-async fn a_config_that_cannot_be_used_changes_nothing_and_is_told() {
-    let good = config("", &["orders"]);
-    let weir = start(good.clone()).await;
-    let mut refused = 0.0;
-    let cases = [
-        (config("", &["orders", "orders"]), "two routes"),
-        (config("limit: {}\n", &["orders"]), "did you mean `limits`?"),
-        (config("schemas: nowhere\n", &["orders"]), "nowhere"),
-        (
-            config("workers: 7\nlimits: {event_bytes_max: 9}\n", &["orders"]),
-            "workers, limits.event_bytes_max",
-        ),
-    ];
-    for (text, told) in cases {
-        weir.write_config(&text);
-        let answer = reload(&weir).await;
-        assert_eq!((answer.status, answer.code().as_str()), (422, "config-unusable"), "{answer:?}");
-        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
-        assert!(detail.contains(told), "{told} not in {detail}");
-        assert_eq!(post(&weir, "orders").await.status, 201);
-        assert_eq!(metric(&weir, USABLE).await, Some(0.0));
-        // The change of the file may have been seen beside the order.
-        let now = metric(&weir, r#"weir_config_reloads_total{result="refused"}"#).await.unwrap();
-        assert!(now > refused, "{now} refused, {refused} before");
-        refused = now;
-        assert!(weir.process().log().contains("the config stays as it was"));
-    }
-    weir.write_config(&good);
-    assert_eq!(reload(&weir).await.status, 200);
     assert_eq!(metric(&weir, USABLE).await, Some(1.0));
 }
 
@@ -213,34 +190,4 @@ async fn a_route_brings_its_plugins_and_schemas() {
     assert_eq!(reload(&weir).await.json(), json!({"changed": ["limits"]}));
     assert_eq!(versions().await, before);
     assert_eq!(post(&weir, "visits").await.status, 201);
-}
-
-/// No event is sent to a topic that is not there: the operator is told instead of the clients.
-#[tokio::test]
-async fn a_topic_that_is_missing_keeps_its_route_out() {
-    let kafka = shared_kafka().await;
-    let (first, second) = (fresh_name("reload"), fresh_name("reload"));
-    kafka.create_topic(&first, 1, &[]).await;
-    let config = |topics: &[&str]| {
-        let route = |topic: &&str| {
-            format!("  - {{name: {topic}, topic: {topic}, topic_settings: {SMALL}, recent: false}}\n")
-        };
-        format!(
-            "listen: {{listen}}\nadmin: {{admin}}\nkafka: {{brokers: [\"{}\"], allow_weak_topics: true}}\nroutes:\n{}",
-            kafka.bootstrap(),
-            topics.iter().map(route).collect::<String>()
-        )
-    };
-    let weir = Weir::start(WeirOptions::serve(config(&[&first]))).await;
-    weir.write_config(&config(&[&first, &second]));
-    let refused = reload(&weir).await;
-    assert_eq!(refused.code(), "config-unusable", "{refused:?}");
-    assert!(refused.text.contains("weir topics create"), "{refused:?}");
-    assert_eq!(post(&weir, &first).await.status, 201);
-    let ready = reqwest::get(weir.admin_url("/readyz")).await.unwrap();
-    assert_eq!(ready.status(), StatusCode::OK, "a config that is not in force makes nobody unready");
-    kafka.create_topic(&second, 1, &[]).await;
-    let taken = reload(&weir).await;
-    assert_eq!(taken.status, 200, "{taken:?}");
-    assert_eq!(post(&weir, &second).await.status, 201, "at once");
 }
