@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
-use weir_tests::world::{Answer, Weir, WeirOptions, fresh_name, shared_kafka, shared_valkey};
+use weir_tests::world::{Answer, Weir, WeirOptions, fresh_name, shared_kafka, shared_valkey, until};
 
-use super::{metric, ready, reload};
+use super::{PATIENCE, metric, ready, reload};
 
 const PARTITIONS: i32 = 3;
 
@@ -70,10 +70,15 @@ impl Client {
         }
     }
 
+    /// What is answered once the gateway has caught up: on a busy machine it may say first that it has not.
     async fn look(&self, event: &Stored, rest: &str) -> Answer {
         let Stored { route, place, .. } = event;
         let url = format!("{}/{route}{rest}min_position={place}", self.base);
-        Answer::to(self.http.get(url)).await
+        until("it has caught up", PATIENCE, async || {
+            let answer = Answer::to(self.http.get(&url)).await;
+            (answer.status != 503 || answer.code() != "behind").then_some(answer)
+        })
+        .await
     }
 
     /// The ids of the events of this one's key, up to this one at least.
