@@ -9,7 +9,9 @@ mkdir -p "$target"
 log="$target/test.log"
 WEIR_SKIPPED_FILE="$(cd "$target" && pwd)/skipped.txt"
 WEIR_CANARY_FOLDER="$(cd "$target" && pwd)/canaries"
-export WEIR_SKIPPED_FILE WEIR_CANARY_FOLDER
+# Most tests wait most of the time, for limits to pass and for servers: five of them keep two cores busy.
+RUST_TEST_THREADS="${RUST_TEST_THREADS:-5}"
+export WEIR_SKIPPED_FILE WEIR_CANARY_FOLDER RUST_TEST_THREADS
 : >"$WEIR_SKIPPED_FILE"
 rm -rf "$WEIR_CANARY_FOLDER"
 mkdir "$WEIR_CANARY_FOLDER"

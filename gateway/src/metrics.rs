@@ -34,6 +34,7 @@ pub struct Metrics {
     config_reloads: IntCounterVec,
     config_usable: IntGauge,
     config_since: IntGauge,
+    log_lines_dropped: IntCounterVec,
     /// Bytes of events in the house, of the limit `in_flight_bytes_max`.
     pub in_flight_bytes: IntGauge,
     /// Bytes that may wait for Kafka before newcomers are shed.
@@ -128,35 +129,21 @@ impl Metrics {
             let gauge = IntGauge::new(name, help)?;
             registry.register(Box::new(gauge.clone())).map(|()| gauge)
         };
+        let gauges = |name: &str, help: &str, labels: &[&str]| {
+            let gauges = IntGaugeVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(gauges.clone())).map(|()| gauges)
+        };
         let seconds = |name: &str, help: &str, labels: &[&str]| {
             let seconds = HistogramOpts::new(name, help).buckets(SECONDS_BUCKETS.to_vec());
             let seconds = HistogramVec::new(seconds, labels)?;
             registry.register(Box::new(seconds.clone())).map(|()| seconds)
         };
-        let lag = Opts::new(
-            "weir_recent_lag_events",
-            "Events between the read model and the log's end, in the partitions that this gateway reads.",
-        );
-        let recent_lag = IntGaugeVec::new(lag, &["topic"])?;
-        registry.register(Box::new(recent_lag.clone()))?;
         let stale = Opts::new(
             "weir_recent_stale_seconds",
             "Longest time since one of these partitions was known to be at the log's end.",
         );
         let recent_stale = GaugeVec::new(stale, &["topic"])?;
         registry.register(Box::new(recent_stale.clone()))?;
-        let to_fill = Opts::new(
-            "weir_recent_to_fill_events",
-            "Events older than those in the read model that are still to be filled in.",
-        );
-        let recent_to_fill = IntGaugeVec::new(to_fill, &["topic"])?;
-        registry.register(Box::new(recent_to_fill.clone()))?;
-        let aside = Opts::new(
-            "weir_route_aside",
-            "1 while a route's plugins run on a thread of their own, for being slow.",
-        );
-        let aside = IntGaugeVec::new(aside, &["route"])?;
-        registry.register(Box::new(aside.clone()))?;
         let closed = counter(
             "weir_connections_closed_total",
             "Connections of the ingest listener that the gateway ended, by reason.",
@@ -206,6 +193,11 @@ impl Metrics {
                 "weir_config_last_reload_success_timestamp_seconds",
                 "When the config in force came into force, Unix time.",
             )?,
+            log_lines_dropped: counter(
+                "weir_log_lines_dropped_total",
+                "Lines of the log that standard error did not take at once.",
+                &[],
+            )?,
             stage_seconds: seconds(
                 "weir_stage_seconds",
                 "Time a chunk of events spent in a stage, by route and stage.",
@@ -216,10 +208,22 @@ impl Metrics {
                 "Time from a request's head to that of its answer, by route and what it was for.",
                 &["route", "kind"],
             )?,
-            recent_lag,
+            recent_lag: gauges(
+                "weir_recent_lag_events",
+                "Events between the read model and the log's end, in the partitions that this gateway reads.",
+                &["topic"],
+            )?,
             recent_stale,
-            recent_to_fill,
-            aside,
+            recent_to_fill: gauges(
+                "weir_recent_to_fill_events",
+                "Events older than those in the read model that are still to be filled in.",
+                &["topic"],
+            )?,
+            aside: gauges(
+                "weir_route_aside",
+                "1 while a route's plugins run on a thread of their own, for being slow.",
+                &["route"],
+            )?,
             registry,
         })
     }
@@ -281,6 +285,11 @@ impl Metrics {
     /// Takes over how many requests were shed since the start.
     pub fn shed(&self, counts: &[(&str, u64)]) {
         counts.iter().for_each(|(reason, count)| take_over(&self.shed, &[reason], *count));
+    }
+
+    /// Takes over how many lines of the log were left away since the start.
+    pub fn log_lines_dropped(&self, count: u64) {
+        take_over(&self.log_lines_dropped, &[], count);
     }
 
     /// Takes over how often a tenant was refused since the start; its name must come from the config.

@@ -2,11 +2,15 @@
 //!
 //! Not metrics, and never an event's data: log lines carry routes, codes and counts.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, StderrLock, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tracing::Metadata;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 
 /// How the log is written.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -57,12 +61,66 @@ impl Settings {
 
 /// Starts the log of this process, on standard error. Once.
 pub fn start(settings: &Settings) -> Result<(), TelemetryError> {
-    let terminal = std::io::stderr().is_terminal();
+    let terminal = io::stderr().is_terminal();
     let format = settings.format.unwrap_or(if terminal { Format::Text } else { Format::Json });
-    let builder = tracing_subscriber::fmt().with_env_filter(settings.filter()?).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(settings.filter()?).with_writer(Log);
     match format {
         Format::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
         Format::Text => builder.with_ansi(terminal).with_target(false).try_init(),
     }
     .map_err(|_| TelemetryError::Twice)
+}
+
+/// Lines that were left away since the start, because nobody read standard error.
+pub fn lines_dropped() -> u64 {
+    LINES_DROPPED.load(Ordering::Relaxed)
+}
+
+static LINES_DROPPED: AtomicU64 = AtomicU64::new(0);
+
+/// Standard error as a log. A reader that stalls must not hold up whoever has something to say, so a line that cannot be
+/// written at once is left away; but an order to the gateway waits until it is written.
+#[derive(Clone, Copy, Debug)]
+struct Log;
+
+/// The way of one line to standard error.
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    waits: bool,
+}
+
+impl MakeWriter<'_> for Log {
+    type Writer = Line;
+
+    fn make_writer(&self) -> Line {
+        Line { waits: false }
+    }
+
+    fn make_writer_for(&self, of: &Metadata<'_>) -> Line {
+        Line { waits: of.target() == "audit" }
+    }
+}
+
+impl Write for Line {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        // Locked before it is asked: nobody else takes the room.
+        let mut stderr = io::stderr().lock();
+        if self.waits || has_room(&stderr) {
+            stderr.write_all(line)?;
+        } else {
+            LINES_DROPPED.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Whether a line can be written at once. A pipe is writable while a page of it is free (pipe(7)), and hardly a line is
+/// longer; a file always is.
+fn has_room(stderr: &StderrLock<'_>) -> bool {
+    let mut asked = [PollFd::new(stderr, PollFlags::OUT)];
+    poll(&mut asked, Some(&Timespec::default())).map_or(true, |ready| ready > 0)
 }

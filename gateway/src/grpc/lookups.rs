@@ -19,8 +19,6 @@ use crate::recent::{AsOf, ById, ByKey, Found, Level, MinPosition, Page, Recent};
 const LIMIT_DEFAULT: usize = 20;
 /// Of a message that asks for something.
 const MESSAGE_BYTES_MAX: usize = 64 << 10;
-/// Longer texts are not keys of ours.
-const TEXT_BYTES_MAX: usize = 512;
 
 /// A message that asks for something of a route.
 pub(super) trait Asks: Message + Default {
@@ -136,9 +134,6 @@ fn min_position(position: Option<api::Position>) -> Result<Option<MinPosition>, 
 }
 
 fn ask(asked: api::QueryEventsRequest) -> Result<(String, ByKey), Problem> {
-    if asked.key.len() > TEXT_BYTES_MAX || asked.kind.len() > TEXT_BYTES_MAX {
-        return Err(bad("a key has at most 512 bytes"));
-    }
     let limit = usize::try_from(asked.limit).unwrap_or(usize::MAX);
     let some = |text: String| Some(text).filter(|text| !text.is_empty());
     let ask = ByKey {

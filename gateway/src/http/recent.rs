@@ -23,8 +23,6 @@ use crate::problem::{Code, Problem};
 use crate::recent::{ById, ByKey, Event, Level, Recent};
 
 const LIMIT_DEFAULT: usize = 20;
-/// Longer texts are not keys of ours.
-pub(super) const TEXT_BYTES_MAX: usize = 512;
 /// Between two looks of one that waits: whatever else is written, it is not looked for more often.
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -203,9 +201,6 @@ pub(super) fn parameters<T>(query: Result<Query<T>, QueryRejection>) -> Result<T
 fn ask(query: KeyQuery) -> Result<ByKey, Problem> {
     let bad = |detail: &'static str| Problem::new(Code::BadQuery, detail);
     let key = query.key.ok_or_else(|| bad("`key` says whose events: ?key=…, or ?kind=order&key=…"))?;
-    if key.len() > TEXT_BYTES_MAX || query.kind.as_ref().is_some_and(|kind| kind.len() > TEXT_BYTES_MAX) {
-        return Err(bad("a key has at most 512 bytes"));
-    }
     let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
     if limit == 0 {
         return Err(bad("`limit` is at least 1"));

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::doors::{Door, Doors};
 use super::gate::Gate;
-use super::recent::{Recents, TEXT_BYTES_MAX, enabled, parameters, path};
+use super::recent::{Recents, enabled, parameters, path};
 use super::reply;
 use crate::problem::{Code, Problem};
 use crate::recent::{Order, Positions, Recent, Target};
@@ -73,10 +73,6 @@ async fn invalidate(
 
 fn order(query: OrderQuery) -> Result<Order, Problem> {
     let bad = |detail: &'static str| Problem::new(Code::BadQuery, detail);
-    let texts = [&query.key, &query.kind, &query.id, &query.source, &query.plugin, &query.schema];
-    if texts.into_iter().flatten().any(|text| text.len() > TEXT_BYTES_MAX) {
-        return Err(bad("a text has at most 512 bytes"));
-    }
     let mut targets = [
         query.key.map(|key| Target::Key { kind: query.kind.clone().filter(|kind| !kind.is_empty()), key }),
         query.id.map(|id| Target::Id { source: query.source.clone(), id }),

@@ -13,7 +13,7 @@ use super::control::fact::{Fact, Hex, IDS_MAX, InForce, What, key_digest};
 use super::feed::Positions;
 use super::free::{free, listed};
 use super::record::id_digest;
-use super::{Recent, Topic, unix_ms};
+use super::{Recent, Topic, texts, unix_ms};
 use crate::kafka::consumer::Sample;
 use crate::ports::{Chunk, Floor, Generation, LookupKey, Query, Slot, StoreError};
 use crate::problem::{Code, Problem};
@@ -80,6 +80,7 @@ impl Recent {
     /// did not confirm the record: give the order again.
     pub async fn invalidate(&self, route: &str, order: Order) -> Result<Invalidated, Problem> {
         let topic = self.topic(route)?;
+        order.target.within_bounds()?;
         if order.why.len() > WHY_BYTES_MAX {
             return Err(Problem::new(Code::BadQuery, "`why` has at most 1024 bytes"));
         }
@@ -236,6 +237,15 @@ impl Recent {
 }
 
 impl Target {
+    fn within_bounds(&self) -> Result<(), Problem> {
+        match self {
+            Target::Key { kind, key } => texts::keys(&[kind.as_deref(), Some(key)]),
+            Target::Id { source, id } => texts::attributes(&[source.as_deref(), Some(id)]),
+            Target::Partition(_) => Ok(()),
+            Target::Plugin(name) | Target::Schema(name) => texts::attributes(&[Some(name)]),
+        }
+    }
+
     fn what(&self) -> What {
         match self {
             Target::Key { kind, key } => {

@@ -10,7 +10,7 @@ use super::control::STALE_MAX;
 use super::listing::{Cursor, Listing};
 use super::record::id_digest;
 use super::view::{Hit, Need, View};
-use super::{Counts, Recent, Topic};
+use super::{Counts, Recent, Topic, texts};
 use crate::kafka::consumer::Sample;
 use crate::kafka::partitioner::murmur2_partition;
 use crate::ports::{LookupKey, Query, Slot};
@@ -103,6 +103,8 @@ impl Recent {
     /// The codes of "Lookups" in [`Code`], `unknown-route` and `bad-query`.
     pub async fn by_key(&self, route: &str, ask: &ByKey) -> Result<Page, Problem> {
         let topic = self.topic(route)?;
+        texts::keys(&[Some(&ask.key), ask.kind.as_deref()])?;
+        texts::attributes(&[ask.type_.as_deref()])?;
         let after = ask.cursor.as_deref().map(Cursor::from_str).transpose()?;
         let slots = self.slots_of_key(topic, ask)?;
         let key = LookupKey { kind: ask.kind.clone().unwrap_or_default(), key: ask.key.clone() };
@@ -139,6 +141,7 @@ impl Recent {
     /// The codes of "Lookups" in [`Code`] and `unknown-route`.
     pub async fn by_id(&self, route: &str, ask: &ById) -> Result<Event, Problem> {
         let topic = self.topic(route)?;
+        texts::attributes(&[Some(&ask.id), ask.source.as_deref()])?;
         let digest = id_digest(ask.source.as_deref(), &ask.id);
         let query = Query::Id(digest);
         let deadline = Instant::now() + LOOKUP_TIMEOUT;

@@ -17,6 +17,7 @@ mod record;
 mod shown;
 mod slot;
 mod status;
+mod texts;
 mod view;
 
 use std::collections::HashMap;

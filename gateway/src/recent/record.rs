@@ -8,9 +8,8 @@ use sha2::{Digest as _, Sha256};
 use super::body::Body;
 use super::envelope::{Envelope, is_envelope};
 use crate::ports::{Digest, Entry, Generation, LookupKey, Ref};
+use crate::route::KEY_BYTES_MAX;
 
-/// Longer keys are not listed; ingest refuses to make them.
-const KEY_BYTES_MAX: usize = 512;
 /// The most lookup keys one record is listed under.
 const LOOKUP_KEYS_MAX: usize = 16;
 

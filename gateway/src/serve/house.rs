@@ -26,6 +26,7 @@ use crate::metrics::Metrics;
 use crate::parts::{self, Lasting};
 use crate::pipeline::{Seat, Shared, Worker};
 use crate::recent::Recent;
+use crate::telemetry;
 
 const CONTROL_UNREAD: &str =
     "the topic _weir_control could not be read yet: without it no lookup knows what was erased";
@@ -212,6 +213,7 @@ impl House {
                 }
             }
             metrics.shed(&budget.shed());
+            metrics.log_lines_dropped(telemetry::lines_dropped());
             for (tenant, unit, count) in shared.throttle.refused() {
                 metrics.throttled(tenant, unit, count);
             }

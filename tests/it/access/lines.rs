@@ -1,12 +1,17 @@
 //! The access log: one line for each request, or for as many as may be, and nothing in it that a client wrote.
 
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use weir_tests::world::{Answer, Weir, WeirOptions, until};
+use tokio::process::Command;
+use weir_tests::world::{Answer, Weir, WeirOptions, free_port, inputs, until};
 
 use super::{Stage, key, options};
 use crate::grpc::World;
+
+const PATIENCE: Duration = Duration::from_secs(20);
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
@@ -111,4 +116,60 @@ async fn a_flood_of_the_ones_leaves_lines_for_the_others_and_all_are_counted() {
 
 async fn join_all(asked: impl Iterator<Item = impl Future<Output = super::Answer>>) -> Vec<u16> {
     futures_util::future::join_all(asked).await.iter().map(|answer| answer.status).collect()
+}
+
+/// Whoever reads the log stops reading: no request waits for that, lines are left away and counted, and only an order to
+/// the gateway waits for its line.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standard_error_that_nobody_reads_holds_up_no_request() {
+    let (listen, admin) = (free_port(), free_port());
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut weir = Command::new(inputs::weir())
+        .args(["dev", "--listen", &format!("127.0.0.1:{listen}"), "--admin", &format!("127.0.0.1:{admin}")])
+        .env("WEIR__LOG__FORMAT", "json")
+        .env("WEIR__LOG__LEVEL", "info")
+        .env("WEIR__LOG__ACCESS_LINES_PER_S_MAX", "1000000")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(writer)
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let http = reqwest::Client::new();
+    let ready = format!("http://127.0.0.1:{admin}/readyz");
+    until("it is ready", PATIENCE, async || {
+        http.get(&ready).send().await.ok().filter(|answer| answer.status() == 200)
+    })
+    .await;
+    let dropped = async || -> f64 {
+        let metrics = format!("http://127.0.0.1:{admin}/metrics");
+        let metrics = http.get(metrics).send().await.unwrap().text().await.unwrap();
+        let line = metrics.lines().find_map(|line| line.strip_prefix("weir_log_lines_dropped_total "));
+        line.unwrap().parse().unwrap()
+    };
+    assert_eq!(dropped().await, 0.0);
+    let post = async || {
+        let request = http.post(format!("http://127.0.0.1:{listen}/v1/events/orders"));
+        let request = request.header("content-type", "application/json").timeout(PATIENCE);
+        request.body("{").send().await.unwrap().status()
+    };
+    // A pipe holds 64 KiB, and a line has some 200 bytes.
+    for _ in 0..1000 {
+        assert_eq!(post().await, 400);
+    }
+    let before = dropped().await;
+    assert!((100.0..1000.0).contains(&before), "{before} of a thousand lines");
+    let order = tokio::spawn(http.post(format!("http://127.0.0.1:{admin}/admin/v1/reload")).send());
+    assert_eq!(post().await, 400);
+
+    let read = std::thread::spawn(move || std::io::read_to_string(reader).unwrap());
+    order.await.unwrap().unwrap();
+    assert_eq!(post().await, 400);
+    assert_eq!(dropped().await, before + 1.0, "what is read is written again");
+    kill_process(Pid::from_raw(weir.id().unwrap().try_into().unwrap()).unwrap(), Signal::TERM).unwrap();
+    assert!(weir.wait().await.unwrap().success());
+    let log = read.join().unwrap();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let of = |target: &str| lines.iter().filter(|line| line["target"] == target).count() as f64;
+    assert_eq!((of("access"), of("audit")), (1002.0 - before - 1.0, 1.0));
 }

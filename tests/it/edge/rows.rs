@@ -28,6 +28,9 @@ fn heads() -> Vec<Row> {
     let untyped = Request { headers: Vec::new(), ..plain("{}") };
     let coded = |coding: &str| plain("{}").header("content-encoding", coding);
     let long = format!("/v1/events/plain?{}", "q".repeat(9_000));
+    let long_text = |path: &str, bytes: usize| {
+        Request::new("GET", format!("/v1/events/plain{path}{}", "t".repeat(bytes)))
+    };
     vec![
         row(2, "a header block of 40 KiB", plain("{}").header("x-large", "x".repeat(40 << 10)), 431, ""),
         row(3, "a target of 9 KB", post(&long), 414, "uri-too-long"),
@@ -55,6 +58,9 @@ fn heads() -> Vec<Row> {
         row(16, "not what it says", coded("gzip"), 400, "bad-encoding"),
         row(50, "a negative limit", Request::new("GET", "/v1/events/plain?key=k&limit=-1"), 400, "bad-query"),
         row(50, "a forged cursor", Request::new("GET", "/v1/events/plain?key=k&cursor=x"), 400, "bad-query"),
+        row(50, "a long key", long_text("?key=", 513), 400, "bad-query"),
+        row(50, "a long type", long_text("?key=k&type=", 1025), 400, "bad-query"),
+        row(50, "a long id", long_text("/", 1025), 400, "bad-query"),
         row(51, "metrics", Request::new("GET", "/metrics"), 404, "not-found"),
         row(51, "health", Request::new("GET", "/livez"), 404, "not-found"),
         row(51, "admin", Request::new("GET", "/admin/v1/plugins"), 404, "not-found"),

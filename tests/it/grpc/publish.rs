@@ -178,7 +178,8 @@ async fn a_deadline_that_passes_while_kafka_is_asked_is_unknown() {
         events: vec![event(id, "slow", Data::TextData("{}".to_owned()))],
         route: "slow".to_owned(),
     };
-    world.events.publish(request("before")).await.unwrap();
+    let before = world.events.publish(request("before")).await.unwrap().into_inner().results;
+    assert_eq!(receipt(&before[0]).offset, Some(0), "{before:?}");
     kafka.broker_round_trip_time(1, Duration::from_secs(3)).unwrap();
     let unknown = world.raw(PUBLISH, &[("grpc-timeout", "200m")], framed(&request("asked"))).await;
     assert_eq!(unknown.told(), (Code::DeadlineExceeded, "delivery-unknown".to_owned()));

@@ -1,7 +1,7 @@
 //! The rows of the list of bad inputs (see `edge`) that an event or a message can be, as calls: each is refused by the name
 //! it has over HTTP, alone and on a stream, none is stored, and after each a good call succeeds.
 //!
-//! Not here: rows 12 and 34, which a message and its attributes cannot be; 13 to 15 and 52 to 54 (`refusals`); 20, whose files
+//! Not here: rows 12 and 34, which a message and its attributes cannot be; 13 to 15 and 52 to 54 (`refusals`); 20 and 29, which
 //! meet the same parser; 44 to 48 (`access`, and beside their rows over HTTP), of which no client can send 48.
 
 use futures_util::{StreamExt as _, stream};

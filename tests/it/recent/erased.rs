@@ -180,10 +180,29 @@ async fn a_record_in_the_log_erases_its_key() {
     assert_eq!(listed(&client, "key=u-1", &new).await, [new["offset"].clone()]);
 }
 
+/// Whatever id an event can have, it can be looked up and erased by it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_with_the_longest_id_is_erased_like_any() {
+    let client = orders().await.start().await;
+    let id = "i".repeat(1024);
+    let event = json!({"specversion": "1.0", "id": id, "source": "/shop", "type": "orders.created",
+        "data": serde_json::from_str::<Value>(&order(1, "u-1")).unwrap()});
+    let path = format!("/v1/events/{}", client.route);
+    let stored = client.post(&path, "application/cloudevents+json", event.to_string()).await;
+    assert_eq!(stored.status, 201, "{}", stored.body);
+    let found = client.look(&format!("/{id}?min_position={}", place(&stored.body))).await;
+    assert_eq!((found.status, &found.body["offset"]), (200, &stored.body["offset"]), "{}", found.body);
+    let (status, done) = delete(&client, &format!("id={id}")).await;
+    assert_eq!((status, &done["freed"]), (200, &json!(1)), "{done}");
+    assert_eq!(code(&client, &format!("/{id}")).await, erased());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_orders_are_refused_by_name() {
     let client = orders().await.start().await;
-    for query in ["", "key=u&id=e", "key=u&from=0:1", "partition=9", "plugin=p&from=7:1", "colour=red"] {
+    let (key, id) = (format!("key={}", "k".repeat(513)), format!("id={}", "i".repeat(1025)));
+    let queries = ["", "key=u&id=e", "key=u&from=0:1", "partition=9", "plugin=p&from=7:1", "colour=red"];
+    for query in queries.into_iter().chain([&*key, &*id]) {
         let (status, answer) = delete(&client, query).await;
         assert_eq!((status, &answer["code"]), (400, &json!("bad-query")), "{query}: {answer}");
     }

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use serde_json::json;
-use weir_tests::world::{Answer, Weir, WeirOptions, fresh_name, shared_kafka, shared_valkey, until};
+use weir_tests::world::{Answer, Weir, WeirOptions, fresh_name, shared_kafka, shared_valkey};
 
 use super::{PATIENCE, metric, ready, reload};
 
@@ -74,11 +75,13 @@ impl Client {
     async fn look(&self, event: &Stored, rest: &str) -> Answer {
         let Stored { route, place, .. } = event;
         let url = format!("{}/{route}{rest}min_position={place}", self.base);
-        until("it has caught up", PATIENCE, async || {
+        let begun = Instant::now();
+        loop {
             let answer = Answer::to(self.http.get(&url)).await;
-            (answer.status != 503 || answer.code() != "behind").then_some(answer)
-        })
-        .await
+            if answer.status != 503 || answer.code() != "behind" || begun.elapsed() > PATIENCE {
+                return answer;
+            }
+        }
     }
 
     /// The ids of the events of this one's key, up to this one at least.

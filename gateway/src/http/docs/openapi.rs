@@ -2,8 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::event::parse::ATTRIBUTE_BYTES_MAX;
 use crate::http::doors::{Door, Listener};
 use crate::problem::Code;
+use crate::route::KEY_BYTES_MAX;
 
 /// No control characters, and not empty.
 const ATTRIBUTE: &str = r"^[^\u0000-\u001f\u007f-\u009f]{1,256}$";
@@ -69,15 +71,15 @@ fn operation(door: Door) -> Value {
                 required(query(
                     "key",
                     "The key; with `kind`, a lookup key of that kind. A live tail needs none.",
-                    text(),
+                    text(KEY_BYTES_MAX),
                 )),
-                query("kind", "The kind of the lookup key, as a plugin named it.", text()),
+                query("kind", "The kind of the lookup key, as a plugin named it.", text(KEY_BYTES_MAX)),
                 query(
                     "limit",
                     "How many events at most.",
                     json!({"type": "integer", "minimum": 1, "maximum": u32::MAX, "default": 20}),
                 ),
-                query("type", "Only events of this type.", text()),
+                query("type", "Only events of this type.", text(ATTRIBUTE_BYTES_MAX)),
                 query(
                     "since",
                     "Only events received since then: RFC 3339, or milliseconds since 1970.",
@@ -103,8 +105,9 @@ fn operation(door: Door) -> Value {
             )
         }
         Door::GetEventById => {
-            let source = query("source", "Its source, if ids are not unique without it.", text());
-            let asked = vec![route(), path("id", json!({"type": "string"})), source, level(), min_position()];
+            let source =
+                query("source", "Its source, if ids are not unique without it.", text(ATTRIBUTE_BYTES_MAX));
+            let asked = vec![route(), path("id", text(ATTRIBUTE_BYTES_MAX)), source, level(), min_position()];
             lookup("One event by its id", asked, json!({"application/json": {"schema": reference("Event")}}))
         }
         Door::GetEventAt => {
@@ -200,8 +203,8 @@ fn reference(schema: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{schema}")})
 }
 
-fn text() -> Value {
-    json!({"type": "string", "maxLength": 512})
+fn text(bytes_max: usize) -> Value {
+    json!({"type": "string", "maxLength": bytes_max})
 }
 
 fn time() -> Value {

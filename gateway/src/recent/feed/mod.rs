@@ -19,7 +19,7 @@ use tokio::sync::{Semaphore, watch};
 use super::control::Control;
 use super::lookup::{LOOKUP_TIMEOUT, Level, position_unknown};
 use super::record::Logged;
-use super::{CLIENT_GROUP, Counts, Recent};
+use super::{CLIENT_GROUP, Counts, Recent, texts};
 use crate::kafka::consumer::{Bounds, Ends, Ranges, Sample};
 use crate::ports::Slot;
 use crate::problem::{Code, Problem};
@@ -184,6 +184,8 @@ impl Recent {
     /// `position-gone` and `position-unknown`.
     pub async fn follow(&self, route: &str, filter: Filter, begin: &Begin) -> Result<Follower, Problem> {
         let topic = Arc::clone(&self.topic(route)?.topic);
+        texts::keys(&[filter.key.as_deref(), filter.kind.as_deref()])?;
+        texts::attributes(&[filter.type_.as_deref()])?;
         if *self.feeds.stop.borrow() {
             return Err(Problem::new(Code::ShuttingDown, "follow another gateway"));
         }
