@@ -2,7 +2,8 @@
 //!
 //! Not metrics, and never an event's data: log lines carry routes, codes and counts.
 
-use std::io::{self, IsTerminal, StderrLock, Write};
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -103,14 +104,20 @@ impl MakeWriter<'_> for Log {
 
 impl Write for Line {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        // Locked before it is asked: nobody else takes the room.
-        let mut stderr = io::stderr().lock();
-        if self.waits || has_room(&stderr) {
-            stderr.write_all(line)?;
-        } else {
-            LINES_DROPPED.fetch_add(1, Ordering::Relaxed);
+        loop {
+            // Locked while it is asked and written to: nobody else takes the room.
+            let mut stderr = io::stderr().lock();
+            if has_room(&stderr, Some(&Timespec::default())) {
+                return stderr.write_all(line).map(|()| line.len());
+            }
+            drop(stderr);
+            if !self.waits {
+                LINES_DROPPED.fetch_add(1, Ordering::Relaxed);
+                return Ok(line.len());
+            }
+            // Not locked: who does not wait must not wait for who does.
+            has_room(io::stderr(), None);
         }
-        Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -118,9 +125,9 @@ impl Write for Line {
     }
 }
 
-/// Whether a line can be written at once. A pipe is writable while a page of it is free (pipe(7)), and hardly a line is
-/// longer; a file always is.
-fn has_room(stderr: &StderrLock<'_>) -> bool {
-    let mut asked = [PollFd::new(stderr, PollFlags::OUT)];
-    poll(&mut asked, Some(&Timespec::default())).map_or(true, |ready| ready > 0)
+/// Whether a line can be written, now or within the limit. A pipe is writable while a page of it is free (pipe(7)), and
+/// hardly a line is longer; a file always is.
+fn has_room(stderr: impl AsFd, limit: Option<&Timespec>) -> bool {
+    let mut asked = [PollFd::new(&stderr, PollFlags::OUT)];
+    poll(&mut asked, limit).map_or(true, |ready| ready > 0)
 }
