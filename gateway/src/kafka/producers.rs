@@ -166,11 +166,9 @@ impl Shared {
             if self.state.stopping.load(Ordering::Acquire) || started.elapsed() > 4 * METADATA_TIMEOUT {
                 return false;
             }
-            match self.producers[0].metadata(topic, METADATA_TIMEOUT) {
-                Ok(metadata) => {
-                    let described = metadata.topics().iter().find(|described| described.name() == &**topic);
-                    let count = described.map_or(0, |described| described.partitions().len());
-                    let count = i32::try_from(count).unwrap_or(i32::MAX);
+            let known = partitions.get(topic).copied().unwrap_or(i32::MAX);
+            match self.count(topic, known) {
+                Ok(count) => {
                     if partitions.insert(Arc::clone(topic), count) != Some(count) {
                         tracing::info!(%topic, partitions = count, "topic");
                     }
@@ -182,6 +180,22 @@ impl Shared {
             }
         }
         answered
+    }
+
+    /// How many partitions a topic has; 0 if Kafka does not have it. Each librdkafka producer refuses partitions that it
+    /// has not heard of itself, so if there are more than were known, all are to hear of them before one is used.
+    fn count(&self, topic: &str, known: i32) -> KafkaResult<i32> {
+        let count = |producer: &Producer| -> KafkaResult<i32> {
+            let metadata = producer.metadata(topic, METADATA_TIMEOUT)?;
+            let described = metadata.topics().iter().find(|described| described.name() == topic);
+            let count = described.map_or(0, |described| described.partitions().len());
+            Ok(i32::try_from(count).unwrap_or(i32::MAX))
+        };
+        let (first, others) = (count(&self.producers[0])?, &self.producers[1..]);
+        if first <= known {
+            return Ok(first);
+        }
+        others.iter().try_fold(first, |least, producer| Ok(least.min(count(producer)?)))
     }
 }
 
