@@ -123,18 +123,20 @@ async fn tailed(client: &Client, count: usize) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_route_that_changes_its_mode_loses_nothing_of_what_it_had() {
-    let Route { name, config } = route(1, SCHEMAS.as_ref(), "    key: data:/key").await;
-    let structured = config.replace("    key: data:/key", LINES);
+    let route = route(1, SCHEMAS.as_ref(), "    key: data:/key").await;
+    let structured = route.config.replace("    key: data:/key", LINES);
+    let client = route.start().await;
     let mut last = Value::Null;
-    for (mode, config) in [("binary", &config), ("structured", &structured), ("back", &config)] {
-        let client = Route { name: name.clone(), config: config.clone() }.start().await;
+    for (mode, config) in [("binary", &route.config), ("structured", &structured), ("back", &route.config)] {
+        client.weir.write_config(config);
+        let reload = client.http.post(client.weir.admin_url("/admin/v1/reload"));
+        let done = read_answer(reload.send().await.unwrap()).await;
+        assert_eq!(done.status, 200, "{}", done.body);
         let event =
             json!({"specversion": "1.0", "id": mode, "source": "/shop", "type": "t", "data": {"key": "k"}});
-        let path = format!("/v1/events/{name}");
+        let path = format!("/v1/events/{}", client.route);
         last = client.post(&path, "application/cloudevents+json", event.to_string()).await.body;
         assert_eq!(last["outcome"], "stored", "{last}");
-        client.weir.sigterm();
-        assert_eq!(client.weir.wait(PATIENCE).await, Some(0));
     }
     // Other producers' records, in structured mode and with nothing of Weir's.
     let producer: FutureProducer = shared_kafka().await.client_config().create().unwrap();
@@ -146,17 +148,12 @@ async fn a_route_that_changes_its_mode_loses_nothing_of_what_it_had() {
         (r#"{"specversion":"1.0","id":"no envelope"}"#, "application/cloudevents+json"),
     ] {
         let header = Header { key: "content-type", value: Some(content_type) };
-        let record = FutureRecord::to(&name).key("k").payload(value).partition(0);
+        let record = FutureRecord::to(&client.route).key("k").payload(value).partition(0);
         producer.send(record.headers(OwnedHeaders::new().insert(header)), PATIENCE).await.unwrap();
     }
-    let modes: Vec<_> = records(&Route { name: name.clone(), config: config.clone() }.start().await)
-        .await
-        .iter()
-        .map(|record| headers(record)[0].0.clone())
-        .collect();
+    let modes: Vec<_> = records(&client).await.iter().map(|record| headers(record)[0].0.clone()).collect();
     assert_eq!(modes, ["ce_specversion", "content-type", "ce_specversion", "content-type", "content-type"]);
 
-    let client = Route { name, config: structured }.start().await;
     let all = ["binary", "structured", "back", "foreign"];
     assert_eq!(tailed(&client, 4).await, all);
     let listed = async |query: &str| {
