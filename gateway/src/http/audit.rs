@@ -2,8 +2,11 @@
 //! level of the log, also for orders that were refused. Paths are told without their query: it may name a customer.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::extract::Request;
+use axum::response::Response;
+use tokio::task::{JoinError, spawn_blocking};
 
 use super::doors::Door;
 use crate::access::{Action, Identity};
@@ -31,8 +34,27 @@ impl Order {
         })
     }
 
-    /// Tells of it. Nobody's name is known who was not let in.
-    pub(super) fn log(&self, who: Option<&Identity>, status: u16) {
+    /// Has it carried out and tells of it, also when whoever gave it does not wait for the answer any more. Nobody's name
+    /// is known who was not let in.
+    ///
+    /// # Errors
+    /// It panicked, or the gateway ended meanwhile.
+    pub(super) async fn carry_out(
+        self,
+        who: Option<Arc<Identity>>,
+        work: impl Future<Output = Response> + Send + 'static,
+    ) -> Result<Response, JoinError> {
+        let told = async move {
+            let response = work.await;
+            let status = response.status().as_u16();
+            // The log may make an order wait; its thread must not wait along.
+            spawn_blocking(move || self.log(who.as_deref(), status)).await?;
+            Ok(response)
+        };
+        tokio::spawn(told).await?
+    }
+
+    fn log(&self, who: Option<&Identity>, status: u16) {
         let Order { door, path, from } = self;
         let from = from.map_or_else(|| "unknown".to_owned(), |from| from.to_string());
         let who = who.map_or("nobody known", Identity::name);

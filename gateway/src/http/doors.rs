@@ -1,6 +1,8 @@
 //! The one table of paths: every way in over HTTP, on which listener, and what is done through it. A path without a
 //! row here cannot be served: [`Doors`] is the only way to a router, and it puts the gate before each handler.
 
+use std::future::ready;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use axum::Router;
@@ -10,6 +12,7 @@ use axum::handler::Handler;
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{MethodFilter, on};
+use futures_util::future::Either;
 
 use super::audit::Order;
 use super::gate::{Caller, Gate};
@@ -154,19 +157,23 @@ async fn guard(
     let admitted = gate.admit(door, route, Caller::new(request.headers(), request.extensions()));
     let route = route.and_then(|path| gate.route(path)).cloned();
     let order = Order::of(door, &request);
-    let (who, mut response) = match admitted {
+    let (who, answering) = match admitted {
         Ok(identity) => {
             if door.action() == Action::Scrape {
                 // What is shown depends on who looks.
                 request.extensions_mut().insert(Arc::clone(&identity));
             }
-            (Some(identity), next.run(request).await)
+            (Some(identity), Either::Left(next.run(request)))
         }
-        Err(problem) => (None, reply::problem(&problem)),
+        Err(problem) => (None, Either::Right(ready(reply::problem(&problem)))),
     };
-    if let Some(order) = order {
-        order.log(who.as_deref(), response.status().as_u16());
-    }
+    let mut response = match order {
+        Some(order) => {
+            let done = Box::pin(order.carry_out(who.clone(), answering)).await;
+            done.unwrap_or_else(|error| resume_unwind(Box::new(error)))
+        }
+        None => answering.await,
+    };
     response.extensions_mut().insert(Summary { route, who, ..Summary::of(door) });
     response
 }

@@ -165,6 +165,8 @@ async fn a_standard_error_that_nobody_reads_holds_up_no_request() {
     for _ in 0..50 {
         assert_eq!(post().await, 400, "whoever waits holds up nobody");
     }
+    let newcomer = reqwest::Client::new().get(&ready).timeout(PATIENCE);
+    assert_eq!(newcomer.send().await.unwrap().status(), 200, "nor who comes to its own thread");
     assert!(!order.is_finished());
 
     let read = std::thread::spawn(move || std::io::read_to_string(reader).unwrap());
