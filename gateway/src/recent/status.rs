@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use serde::Serialize;
+use tokio::sync::watch;
 
 use super::{Recent, unix_ms};
 use crate::ports::{Query, Slot};
@@ -54,7 +55,8 @@ pub(super) struct Stands(Mutex<BTreeMap<Slot, Stand>>);
 
 #[derive(Debug, Default)]
 struct Stand {
-    next: i64,
+    /// The next offset to be read into the store.
+    next: watch::Sender<i64>,
     /// When that was last known to be the end.
     fresh_ms: i64,
     to_fill: i64,
@@ -64,7 +66,20 @@ impl Stands {
     pub(super) fn at(&self, slot: &Slot, next: i64, fresh_ms: i64) {
         let mut stands = self.stands();
         let stand = stands.entry(slot.clone()).or_default();
-        (stand.next, stand.fresh_ms) = (next, fresh_ms);
+        stand.next.send_if_modified(|before| std::mem::replace(before, next) != next);
+        stand.fresh_ms = fresh_ms;
+    }
+
+    /// Waits until the store has been given all below `next`, if a projector of this gateway gives it.
+    pub(super) async fn reaches(&self, slot: &Slot, next: i64) {
+        let ahead = {
+            let stands = self.stands();
+            stands.get(slot).filter(|stand| *stand.next.borrow() < next).map(|stand| stand.next.subscribe())
+        };
+        if let Some(mut stand) = ahead {
+            // An error: it is another gateway's now.
+            drop(stand.wait_for(|at| *at >= next).await);
+        }
     }
 
     pub(super) fn filling(&self, slot: &Slot, to_fill: i64) {
@@ -129,7 +144,7 @@ impl Recent {
             let (Some(lag), Some(bounds)) = (lags.get_mut(&slot.topic), sample.bounds.get(slot)) else {
                 continue;
             };
-            lag.events += (bounds.end - stand.next).max(0);
+            lag.events += (bounds.end - *stand.next.borrow()).max(0);
             lag.stale_ms = lag.stale_ms.max(now_ms - stand.fresh_ms);
             lag.to_fill += stand.to_fill;
         }

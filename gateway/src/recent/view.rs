@@ -21,6 +21,8 @@ use crate::problem::{Code, Problem};
 const FRESH_MS: i64 = 1000;
 /// What a projector at work needs to catch up; longer is for the gap reader.
 const PAUSES: [Duration; 3] = [Duration::from_millis(2), Duration::from_millis(4), Duration::from_millis(8)];
+/// How long it is waited for a projector of this gateway, which says when it has caught up.
+const APPLIED_SOON: Duration = Duration::from_millis(14);
 
 /// How far an answer must reach.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +62,11 @@ pub(super) struct Hit {
 }
 
 impl Hit {
+    fn place(&self, topic: &Topic) -> Find {
+        let slot = Slot { topic: Arc::clone(&topic.topic), partition: self.partition };
+        Find { slot, generation: self.generation, at: self.at }
+    }
+
     fn identity(&self) -> Identity {
         let Hit { at, partition, generation, .. } = *self;
         Identity { generation, partition, offset: at.offset, id_digest: at.id_digest }
@@ -145,11 +152,22 @@ impl Recent {
         needs: &[Need],
         deadline: Instant,
     ) -> Result<Vec<View>, Problem> {
-        let views = tokio::time::timeout_at(deadline.into(), self.glances(topic, slots, query)).await;
-        let views = views.map_err(|_| self.behind())?;
+        let glances = async {
+            let applied = slots.iter().zip(needs).filter_map(|(slot, need)| match need {
+                Need::Upto(next) => Some(self.stands.reaches(slot, *next)),
+                Need::Fresh => None,
+            });
+            // Not asked before it can have it: then it would be asked again.
+            drop(tokio::time::timeout(APPLIED_SOON, join_all(applied)).await);
+            self.glances(topic, slots, query).await
+        };
+        let views = tokio::time::timeout_at(deadline.into(), glances).await.map_err(|_| self.behind())?;
         let proven = views.into_iter().zip(slots).zip(needs).map(async |((view, slot), need)| match view {
             Some(view) if need.is_met(&view.watermark) => Ok(view),
-            _ => self.view(topic, slot, query, *need, deadline).await,
+            seen => {
+                let seen = seen.map(|view| view.watermark);
+                self.view(topic, slot, query, *need, seen, deadline).await
+            }
         });
         try_join_all(proven).await
     }
@@ -157,7 +175,10 @@ impl Recent {
     /// The event with this id, if the store finds it at first glance: in which slots it is, and then what these say of
     /// it, and its body beside.
     pub(super) async fn find(&self, topic: &Topic, slots: &[Slot], digest: &Digest) -> Listing {
-        let finds = self.store.find(slots, digest).await;
+        let finds = match self.shown.place(&topic.topic, digest) {
+            Some(find) => vec![find],
+            None => self.store.find(slots, digest).await,
+        };
         let places: Vec<Slot> = finds.iter().map(|find| find.slot.clone()).collect();
         let hit = |find: &Find| Hit {
             at: find.at,
@@ -169,7 +190,11 @@ impl Recent {
         let query = Query::Id(*digest);
         // The bodies are kept: whoever asks for them next has them at once.
         let (views, _) = join(self.glances(topic, &places, &query), self.bodies(topic, &hits)).await;
-        Listing::of(topic, views.into_iter().flatten().collect())
+        let found = Listing::of(topic, views.into_iter().flatten().collect());
+        // Listed newest first; the first one is asked for.
+        let place = found.hits.last().map(|hit| hit.place(topic));
+        self.shown.note_place(&topic.topic, digest, place);
+        found
     }
 
     /// What each slot holds, however far that reaches: good for what was found, not for what was not.
@@ -181,36 +206,38 @@ impl Recent {
         readings.into_iter().zip(slots).map(view).collect()
     }
 
-    /// What the slot holds, proven to reach as far as needed.
+    /// What the slot holds, proven to reach as far as needed, which what was seen of it does not.
     async fn view(
         &self,
         topic: &Topic,
         slot: &Slot,
         query: &Query,
         need: Need,
+        mut seen: Option<Watermark>,
         deadline: Instant,
     ) -> Result<View, Problem> {
         let looking = async {
-            let mut pauses = PAUSES.into_iter();
-            loop {
-                let reading = self.reading(slot, query).await;
-                let watermark = reading.as_ref().and_then(|reading| reading.watermark);
-                match (reading, watermark) {
-                    (Some(reading), Some(watermark)) if need.is_met(&watermark) => {
-                        return View::new(topic, slot, query, reading, None).ok_or_else(|| self.behind());
-                    }
-                    (_, Some(watermark)) if self.is_far_behind(slot, &watermark) => return Err(self.behind()),
+            for pause in PAUSES {
+                match &seen {
+                    Some(watermark) if self.is_far_behind(slot, watermark) => return Err(self.behind()),
                     // Freshness comes with a heartbeat, four times a second: not worth waiting for.
-                    (_, Some(_)) if matches!(need, Need::Fresh) => break,
-                    _ => {}
+                    Some(_) if matches!(need, Need::Fresh) => break,
+                    _ => tokio::time::sleep(pause).await,
                 }
-                match pauses.next() {
-                    Some(pause) => tokio::time::sleep(pause).await,
-                    None if watermark.is_none() => return Err(self.behind()),
-                    None => break,
+                let reading = self.reading(slot, query).await;
+                seen = reading.as_ref().and_then(|reading| reading.watermark);
+                if let Some(reading) = reading
+                    && seen.is_some_and(|watermark| need.is_met(&watermark))
+                {
+                    return View::new(topic, slot, query, reading, None).ok_or_else(|| self.behind());
                 }
             }
-            self.close_gap(topic, slot, query, need, deadline).await
+            match &seen {
+                Some(watermark) if !self.is_far_behind(slot, watermark) => {
+                    self.close_gap(topic, slot, query, need, deadline).await
+                }
+                _ => Err(self.behind()),
+            }
         };
         tokio::time::timeout_at(deadline.into(), looking).await.unwrap_or_else(|_| Err(self.behind()))
     }

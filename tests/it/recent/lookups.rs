@@ -384,6 +384,10 @@ async fn a_topic_made_anew_brings_nothing_of_the_old_one_back() {
     }
     let page = model.by_key(ByKey { min_position: last, ..key("again") }).await.unwrap();
     assert_eq!(page.events.len(), 3);
+    // It is remembered where they are: one will be gone, the other elsewhere.
+    for old in ["old-0", "old-1"] {
+        model.recent.by_id(ROUTE, &id(old, None, None)).await.unwrap();
+    }
     let kafka = shared_kafka().await;
     let admin: AdminClient<DefaultClientContext> = kafka.client_config().create().unwrap();
     let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
@@ -394,6 +398,8 @@ async fn a_topic_made_anew_brings_nothing_of_the_old_one_back() {
     for n in 0..5 {
         last = Some(model.produce(&Produced::new(&format!("new-{n}"), "again")).await);
     }
+    let elsewhere = (last.unwrap().partition + 1) % PARTITIONS;
+    let elsewhere = model.produce_to(elsewhere, &Produced::new("old-1", "another")).await;
     let ask = ByKey { min_position: last, level: Level::Strong, ..key("again") };
     let page = until("the slot is of the new topic", PATIENCE, async || {
         let page = model.by_key(ask.clone()).await.ok()?;
@@ -405,6 +411,11 @@ async fn a_topic_made_anew_brings_nothing_of_the_old_one_back() {
         model.recent.by_id(ROUTE, &id("old-0", None, None)).await.unwrap_err().code,
         Code::NotInWindow
     );
+    let moved = until("the other slot is of the new topic", PATIENCE, async || {
+        model.recent.by_id(ROUTE, &id("old-1", None, Some(elsewhere))).await.ok()
+    })
+    .await;
+    assert_eq!((moved.partition, moved.offset), (elsewhere.partition, elsewhere.offset));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
