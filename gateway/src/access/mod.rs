@@ -1,4 +1,4 @@
-//! Who may do what: a credential becomes an [`Identity`], and [`authorize`] says what that may do. It knows no HTTP;
+//! Who may do what: a credential becomes an [`Identity`], and [`authorize()`] says what that may do. It knows no HTTP;
 //! the edges bring it what a client presented, and ask before anything of the request is read.
 //!
 //! Nothing here is logged or answered that a client presented.

@@ -53,7 +53,7 @@ pub struct Grpc {
     pub reader: Reader,
     /// The lookups of this thread.
     pub recent: Option<Recent>,
-    /// The services of others; see [`services`].
+    /// The services of others; see [`services()`].
     pub services: Router,
     /// Turns true when the gateway stops; then streams end.
     pub stopping: watch::Receiver<bool>,
