@@ -32,6 +32,17 @@ impl Sink {
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.process), signal).unwrap();
     }
+
+    /// Whether a signal that stops or ends it has reached all its threads: until then one of them may still answer.
+    fn is_still(&self) -> bool {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.process.id())).unwrap();
+        // The state stands behind the name, which is in brackets (proc_pid_stat(5)).
+        let is_still =
+            |stat: &str| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['T', 'Z', 'X']));
+        threads
+            .flatten()
+            .all(|thread| fs::read_to_string(thread.path().join("stat")).is_ok_and(|stat| is_still(&stat)))
+    }
 }
 
 impl Drop for Sink {
@@ -102,6 +113,7 @@ async fn within_the_budget(signal: Signal, properties: &str, body: &str) {
     .await;
     let base = memory_bytes(&weir, "VmRSS");
     sink.signal(signal);
+    until("Kafka is silent", Duration::from_secs(30), async || sink.is_still().then_some(())).await;
     let (mut taken, mut shed) = (0, 0);
     while shed < 200 {
         for (status, told) in statuses(&http, &weir, body, 64).await {
