@@ -168,8 +168,10 @@ async fn a_deadline_that_passed_stores_nothing_and_says_so() {
 async fn a_deadline_that_passes_while_kafka_is_asked_is_unknown() {
     let kafka: MockCluster<'static, DefaultProducerContext> = MockCluster::new(1).unwrap();
     kafka.create_topic("slow", 1, 1).unwrap();
+    // One worker: each has a producer of its own, and another's may still be on its way to Kafka when Kafka is slow. The
+    // event that it holds then comes behind the next one.
     let config = format!(
-        "listen: {{listen}}\nadmin: {{admin}}\nkafka: {{brokers: [\"{}\"], allow_weak_topics: true}}\n\
+        "listen: {{listen}}\nadmin: {{admin}}\nworkers: 1\nkafka: {{brokers: [\"{}\"], allow_weak_topics: true}}\n\
          routes:\n  - {{name: slow, topic: slow, topic_settings: {{partitions: 1, replication_factor: 1, min_insync_replicas: 1}}}}\n",
         kafka.bootstrap_servers()
     );
