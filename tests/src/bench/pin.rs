@@ -1,6 +1,9 @@
-//! Which core runs what: the gateway on the last, the generator and the sink on the first.
+//! Which core runs what: the gateway on the last, the generator and the sink on the first. And who comes first there.
 //! Affinity is inherited at spawn, so a thread moves itself before it starts a child; no tool is needed.
 
+use std::process::Command;
+
+use rustix::thread::gettid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use super::Result;
@@ -33,6 +36,39 @@ pub fn on<T>(cores: &CpuSet, act: impl FnOnce() -> Result<T>) -> Result<T> {
     let result = act();
     sched_setaffinity(None, &before)?;
     result
+}
+
+/// How a thread is scheduled beside others on its core (`sched(7)`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rank {
+    /// In real time (`SCHED_FIFO`), at this priority: it runs as soon as it can.
+    First(u8),
+    /// With what all others leave (`SCHED_IDLE`).
+    Last,
+}
+
+/// Ranks all threads of a process; those that they start later inherit it.
+pub fn rank_process(pid: u32, rank: Rank) -> Result<()> {
+    chrt(&["--all-tasks"], &pid.to_string(), rank)
+}
+
+/// Ranks the thread that calls it.
+pub fn rank_this_thread(rank: Rank) -> Result<()> {
+    chrt(&[], &gettid().as_raw_nonzero().to_string(), rank)
+}
+
+/// By the tool of util-linux: the system call is no safe function of a crate that is here.
+fn chrt(options: &[&str], whom: &str, rank: Rank) -> Result<()> {
+    let (policy, priority) = match rank {
+        Rank::First(priority) => ("--fifo", priority.to_string()),
+        Rank::Last => ("--idle", "0".to_owned()),
+    };
+    let output = Command::new("chrt").args(options).args([policy, "--pid", &priority, whom]).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let why = String::from_utf8_lossy(&output.stderr);
+    Err(format!("chrt {policy}: {}; it takes root, or `--no-ranks`", why.trim()).into())
 }
 
 fn only(core: usize) -> CpuSet {

@@ -163,6 +163,17 @@ impl Asker for ById {
     }
 }
 
+/// A request that no lookup follows from: what HTTP, the generator and the machine take of each figure.
+pub(super) struct Nothing;
+
+impl Asker for Nothing {
+    fn ask(&mut self, into: &mut Vec<u8>) -> u32 {
+        put(into, format_args!("GET /nothing"));
+        end_get(into);
+        0
+    }
+}
+
 /// Lookups by position, of the newest event of each key; the tag is the key's number.
 pub(super) struct ByPosition {
     pub(super) keys: Arc<Keys>,

@@ -84,7 +84,11 @@ struct Behind {
 
 /// Measures, prints, and fails if a figure is missed.
 pub fn run(effort: &Effort) -> Result<()> {
-    let stage = Stage::start(&Setup { partitions: effort.partitions, partition_bytes_max: 256 << 20 })?;
+    let stage = Stage::start(&Setup {
+        partitions: effort.partitions,
+        partition_bytes_max: 256 << 20,
+        ..Setup::default()
+    })?;
     let keys = Keys::new(effort.keys, effort.partitions);
     let begun = Instant::now();
     let log = Arc::new(produce(effort, &stage.kafka.client_config(), &keys)?);

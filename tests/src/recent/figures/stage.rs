@@ -11,10 +11,10 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use super::asks::{Event, Keys};
-use super::traffic::Target;
+use super::traffic::{Seat, Target};
 use crate::bench::Result;
 use crate::bench::cpu::{Sample, Spent, machine};
-use crate::bench::pin::{Cores, on};
+use crate::bench::pin::{Cores, Rank, on, rank_process};
 use crate::world::{Kafka, KafkaOptions, Node, Valkey, ValkeyOptions, Weir, WeirOptions, until};
 
 /// The one route and its topic.
@@ -28,36 +28,51 @@ pub(super) struct Setup {
     pub(super) partitions: i32,
     /// The budget of one partition in Valkey.
     pub(super) partition_bytes_max: u64,
+    /// Whether Kafka and Valkey hold up nobody whom they would not hold up from machines of their own; it takes root.
+    pub(super) ranked: bool,
 }
 
 impl Default for Setup {
     fn default() -> Setup {
-        Setup { partitions: 6, partition_bytes_max: 64 << 20 }
+        Setup { partitions: 6, partition_bytes_max: 64 << 20, ranked: false }
     }
 }
 
 /// Services, and how to start a gateway over them. Whatever it starts runs where [`Cores`] says: gateways on the last
-/// core; the generator on the first; Kafka and Valkey on all of them, where the kernel finds room.
+/// core; the generator on the first; Kafka and Valkey on all of them, where the kernel finds room. On a ranked stage
+/// Valkey stays on the first core, where it gives way to the generator alone, and Kafka gets what all others leave.
+/// Gateways have no rank: what their own threads do to each other is theirs to answer for.
 pub(super) struct Stage {
     pub(super) runtime: Runtime,
     pub(super) kafka: Kafka,
     pub(super) valkey: Valkey,
     pub(super) cores: Cores,
     pub(super) partitions: i32,
+    /// Where the generator sits.
+    pub(super) seat: Seat,
     config: String,
 }
 
 impl Stage {
     pub(super) fn start(setup: &Setup) -> Result<Stage> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (kafka, valkey) = runtime.block_on(async {
+        let cores = Cores::split(true)?;
+        let kafka = runtime.block_on(async {
             let kafka = Kafka::start(KafkaOptions::default()).await;
             kafka.create_topic(ROUTE, setup.partitions, &[]).await;
-            let slow = ("slowlog-log-slower-than".to_owned(), "10000".to_owned());
-            (kafka, Valkey::start(ValkeyOptions { settings: vec![slow], ..ValkeyOptions::default() }).await)
+            kafka
         });
+        let slow = ("slowlog-log-slower-than".to_owned(), "10000".to_owned());
+        let options = ValkeyOptions { settings: vec![slow], ..ValkeyOptions::default() };
+        let place = if setup.ranked { cores.load } else { Cores::split(false)?.load };
+        let valkey = on(&place, || Ok(runtime.block_on(Valkey::start(options))))?;
+        if setup.ranked {
+            rank_process(kafka.broker(0).pid(), Rank::Last)?;
+            valkey.nodes().iter().try_for_each(|node| rank_process(node.process().pid(), Rank::First(1)))?;
+        }
+        let seat = Seat { cores: cores.load, rank: setup.ranked.then_some(Rank::First(2)) };
         let config = config(setup, &kafka, &valkey);
-        Ok(Stage { runtime, kafka, valkey, cores: Cores::split(true)?, partitions: setup.partitions, config })
+        Ok(Stage { runtime, kafka, valkey, cores, partitions: setup.partitions, seat, config })
     }
 
     /// Starts a gateway on the gateways' core and waits until it is ready.

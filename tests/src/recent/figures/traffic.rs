@@ -14,7 +14,7 @@ use rustix::thread::CpuSet;
 
 use super::wire::{Answer, Wire};
 use crate::bench::Result;
-use crate::bench::pin::on;
+use crate::bench::pin::{Rank, on, rank_this_thread};
 use crate::bench::timer::Timer;
 
 const TIMER: Token = Token(usize::MAX);
@@ -102,6 +102,20 @@ impl Target {
     }
 }
 
+/// Where the traffic's thread runs, and before whom.
+#[derive(Clone, Copy)]
+pub(super) struct Seat {
+    pub(super) cores: CpuSet,
+    /// `None`: as any other.
+    pub(super) rank: Option<Rank>,
+}
+
+impl From<CpuSet> for Seat {
+    fn from(cores: CpuSet) -> Seat {
+        Seat { cores, rank: None }
+    }
+}
+
 /// Running traffic.
 pub(super) struct Traffic {
     thread: JoinHandle<Result<Vec<Sample>>>,
@@ -109,10 +123,13 @@ pub(super) struct Traffic {
 }
 
 impl Traffic {
-    pub(super) fn start(targets: Vec<Target>, streams: Vec<Stream>, cores: CpuSet) -> Traffic {
+    pub(super) fn start(targets: Vec<Target>, streams: Vec<Stream>, seat: impl Into<Seat>) -> Traffic {
         let stop = Arc::new(AtomicBool::new(false));
-        let stopping = Arc::clone(&stop);
-        let run = move || on(&cores, || Engine::new(targets, streams)?.run(&stopping));
+        let (stopping, seat) = (Arc::clone(&stop), seat.into());
+        let run = move || {
+            seat.rank.map_or(Ok(()), rank_this_thread)?;
+            on(&seat.cores, || Engine::new(targets, streams)?.run(&stopping))
+        };
         let thread = std::thread::Builder::new().name("traffic".to_owned()).spawn(run);
         Traffic { thread: thread.expect("a thread can be started"), stop }
     }
