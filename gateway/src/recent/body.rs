@@ -7,7 +7,10 @@
 //! each as its length (2, `0xffff`: absent) and its UTF-8. Then the data, as it came. A body that does not read back
 //! under its own generation, digest and CRC is treated as absent, never as an error.
 
+use std::sync::OnceLock;
+
 use bytes::{BufMut, Bytes};
+use serde::de::IgnoredAny;
 
 use crate::ports::{Digest, Generation};
 
@@ -34,9 +37,24 @@ pub(crate) struct Body {
     /// The header `weir-plugins`: `<name>@<version>+<digest>`, comma-joined. Only to tell what was erased.
     pub(crate) plugins: Option<String>,
     pub(crate) data: Bytes,
+    /// See [`Body::is_json`]; found out when it is first asked for.
+    pub(crate) json: OnceLock<bool>,
 }
 
 impl Body {
+    /// Whether the data can stand in a JSON document as it is. It says so itself, and is checked: the topic takes
+    /// records from others, too.
+    pub(crate) fn is_json(&self) -> bool {
+        *self.json.get_or_init(|| {
+            let content_type = self.content_type.as_deref().unwrap_or_default();
+            let essence = content_type.split(';').next().unwrap_or_default().trim();
+            let claimed = essence.eq_ignore_ascii_case("application/json") || essence.ends_with("+json");
+            claimed
+                && std::str::from_utf8(&self.data).is_ok()
+                && serde_json::from_slice::<IgnoredAny>(&self.data).is_ok()
+        })
+    }
+
     /// The stored form; `None` when a text is longer than 65 534 bytes or the data than 4 GiB.
     pub(crate) fn encode(&self, generation: Generation, id_digest: &Digest) -> Option<Bytes> {
         let mut texts = Vec::with_capacity(256);
@@ -91,6 +109,7 @@ impl Body {
             lookup_keys: texts.text()?,
             plugins: texts.text()?,
             data: rest.slice(texts_length..),
+            json: OnceLock::new(),
         })
     }
 
@@ -154,6 +173,7 @@ mod tests {
             lookup_keys: Some(r#"[["order","o-1"]]"#.to_owned()),
             plugins: None,
             data: Bytes::from_static(b"{\"a\":1}"),
+            json: OnceLock::new(),
         }
     }
 

@@ -1,6 +1,8 @@
 //! A Kafka record as the read model keeps it. Records that no Weir wrote have no place in it; they are passed
 //! over, never an error.
 
+use std::sync::OnceLock;
+
 use bytes::Bytes;
 use rdkafka::message::{Headers, Message};
 use sha2::{Digest as _, Sha256};
@@ -48,6 +50,7 @@ impl Logged {
             lookup_keys: read.lookup_keys,
             plugins: read.plugins,
             data: read.data,
+            json: OnceLock::new(),
         };
         Some(Logged { at, keys, ids, body })
     }

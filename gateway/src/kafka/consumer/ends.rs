@@ -19,9 +19,9 @@ use super::{Quiet, settings};
 use crate::ports::Slot;
 
 const TICK: Duration = Duration::from_millis(250);
-/// Between two samples at least: whoever asks meanwhile shares the next. Without a pause, strong lookups spent a fifth of a
-/// core more on samples, here and in Kafka, and were no sooner answered for it.
-const SPACING: Duration = Duration::from_millis(5);
+/// Between two samples at least: whoever asks meanwhile shares the next. Without a pause, strong lookups under load spent
+/// more than a fifth of a core on samples, here and in Kafka, and were no sooner answered for it.
+const SPACING: Duration = Duration::from_millis(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Whoever waits for a sample waits for this, too, now and then.
 const IDS_TIMEOUT: Duration = Duration::from_millis(300);

@@ -192,6 +192,7 @@ mod tests {
             lookup_keys: Some(r#"[["order","o-1"]]"#.to_owned()),
             plugins: Some("geo@1.0.0+sha256:ab".to_owned()),
             data: Bytes::new(),
+            json: std::sync::OnceLock::new(),
         }
     }
 
