@@ -9,7 +9,7 @@ use std::time::Instant;
 use serde_json::json;
 use weir_tests::world::{Answer, Weir, WeirOptions, fresh_name, shared_kafka, shared_valkey};
 
-use super::{PATIENCE, metric, ready, reload};
+use super::{PATIENCE, metric, ready, rewrite};
 
 const PARTITIONS: i32 = 3;
 
@@ -134,9 +134,7 @@ async fn two_gateways_of_a_group_take_another_route_in_and_lose_no_event() {
         .collect();
     let mut stored = Vec::new();
     for (weir, client) in [&first, &second].into_iter().zip(&clients) {
-        weir.write_config(&both);
-        let done = reload(weir).await;
-        assert_eq!((done.status, done.json()), (200, json!({"changed": ["routes"]})), "{done:?}");
+        assert_eq!(rewrite(weir, &both).await, ["routes"]);
         assert_eq!(ready(weir).await, 200);
         for number in 0..10 {
             let event = client.store(&new, &format!("new-{number}")).await;
@@ -172,16 +170,12 @@ async fn lookups_go_and_come_back_to_what_is_kept() {
     let begun = metric(&weir, r#"weir_recent_total{what="opened"}"#).await;
     assert_eq!(begun, Some(f64::from(PARTITIONS)));
 
-    weir.write_config(&without);
-    let gone = reload(&weir).await;
-    assert_eq!((gone.status, gone.json()), (200, json!({"changed": ["routes"]})), "{gone:?}");
+    assert_eq!(rewrite(&weir, &without).await, ["routes"]);
     assert_eq!(client.look(&before, &format!("/{}?", before.id)).await.code(), "recent-disabled");
     let meanwhile = client.store(&route, "k").await;
     assert_eq!(ready(&weir).await, 200);
 
-    weir.write_config(&with);
-    let back = reload(&weir).await;
-    assert_eq!((back.status, back.json()), (200, json!({"changed": ["routes"]})), "{back:?}");
+    assert_eq!(rewrite(&weir, &with).await, ["routes"]);
     client.finds(&meanwhile).await;
     assert_eq!(client.ids(&meanwhile).await, [&*meanwhile.id, &*before.id]);
     let now = metric(&weir, r#"weir_recent_total{what="opened"}"#).await;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use weir_tests::world::{Answer, canaries};
 
-use super::{SMALL, config, metric, post, reload, start};
+use super::{SMALL, config, metric, post, reload, rewrite, start};
 use crate::access::signed::sign;
 
 const BODY: &str = r#"{"a":1}"#;
@@ -43,8 +43,7 @@ async fn a_signed_route_goes_over_to_another_secret() {
         }
     };
     only(&old).await;
-    weir.write_config(&signed("new"));
-    assert_eq!(reload(&weir).await.json(), json!({"changed": ["routes"]}));
+    assert_eq!(rewrite(&weir, &signed("new")).await, ["routes"]);
     only(&new).await;
     // The config says the same, but the place of its secret does not.
     std::fs::write(place("new"), &next).unwrap();
@@ -68,16 +67,20 @@ async fn a_quota_that_is_spent_stays_spent_until_it_is_another() {
     assert_eq!(send("orders", 60).await, (200, String::new()));
     assert_eq!(send("orders", 30).await, spent, "it takes half a minute to come back");
 
-    weir.write_config(&config(&limits(1, ", nodes_max: 999"), &["orders", "visits"]));
-    assert_eq!(reload(&weir).await.json(), json!({"changed": ["limits", "routes"]}));
+    assert_eq!(
+        rewrite(&weir, &config(&limits(1, ", nodes_max: 999"), &["orders", "visits"])).await,
+        ["limits", "routes"]
+    );
     for route in ["orders", "visits"] {
         assert_eq!(send(route, 30).await, spent, "{route}");
     }
     let refused = r#"weir_throttled_total{tenant="default",unit="events"}"#;
     assert_eq!(metric(&weir, refused).await, Some(3.0));
 
-    weir.write_config(&config(&limits(2, ", nodes_max: 999"), &["orders", "visits"]));
-    assert_eq!(reload(&weir).await.json(), json!({"changed": ["limits"]}));
+    assert_eq!(
+        rewrite(&weir, &config(&limits(2, ", nodes_max: 999"), &["orders", "visits"])).await,
+        ["limits"]
+    );
     assert_eq!(send("visits", 120).await, (200, String::new()));
     assert_eq!(metric(&weir, refused).await, Some(3.0));
 }

@@ -4,10 +4,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde_json::json;
 use weir_tests::world::until;
 
-use super::{PATIENCE, config, metric, reload, start};
+use super::{PATIENCE, config, metric, reload, rewrite, start};
 use crate::recent::tail::Stream;
 use crate::spine::Client;
 
@@ -17,8 +16,7 @@ async fn a_tail_breaks_off_with_the_lookups_and_misses_nothing() {
     let weir = start(without.clone()).await;
     let client = Arc::new(Client { weir, route: "orders".to_owned(), http: reqwest::Client::new() });
     let mut stream = Stream::open(&client, "?from=start", None).await;
-    client.weir.write_config(&config("limits: {nodes_max: 9}\n", &["orders"]));
-    assert_eq!(reload(&client.weir).await.json(), json!({"changed": ["limits"]}));
+    assert_eq!(rewrite(&client.weir, &config("limits: {nodes_max: 9}\n", &["orders"])).await, ["limits"]);
     assert_eq!(client.event("{}").await.status, 201);
     let first = stream.message().await.expect("the stream goes on").json();
     assert_eq!(first["offset"], 0);

@@ -3,8 +3,7 @@
 
 use std::process::Command;
 
-use rustix::thread::gettid;
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::thread::{CpuSet, gettid, sched_getaffinity, sched_setaffinity};
 
 use super::Result;
 
