@@ -76,7 +76,7 @@ pub fn run(effort: &Effort) -> Result<()> {
         Stream::new(ByPosition { keys: old, dice: Dice::new(3) }, effort.reads_per_s.div_ceil(2), 32),
         Stream::new(ByPosition { keys, dice: Dice::new(4) }, effort.reads_per_s / 2, 32),
     ];
-    let traffic = Traffic::start(vec![target(&weir)?], streams, stage.cores.load);
+    let traffic = Traffic::start(vec![target(&weir)?], streams, stage.seat);
     span(Duration::from_secs(3));
     let (mut spans, mut is_up) = (Vec::new(), true);
     for number in 0..effort.alternations.max(1) {

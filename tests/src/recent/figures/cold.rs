@@ -107,7 +107,7 @@ pub fn run(effort: &Effort) -> Result<()> {
         let asker = Checked { ask, log, whole, found: Vec::new() };
         Stream::new(asker, effort.reads_per_s / 3, CONNECTIONS)
     };
-    let traffic = Traffic::start(vec![target(&weir)?], LEVELS.map(stream).into(), stage.cores.load);
+    let traffic = Traffic::start(vec![target(&weir)?], LEVELS.map(stream).into(), stage.seat);
     let begin = stage.readings(&[&weir])?;
     let (ready, caught_up) = stage.runtime.block_on(warm(&weir, started));
     let usage = begin.until(&stage.readings(&[&weir])?);

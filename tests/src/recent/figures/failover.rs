@@ -86,7 +86,7 @@ pub fn run(effort: &Effort) -> Result<()> {
         Stream::new(ByKey::new(&keys, Level::OldToken, 5), half, CONNECTIONS),
         Stream::new(Writes::new(&keys, 1, 1_000_000_000), effort.writes_per_s, 64),
     ];
-    let traffic = Traffic::start(vec![target(&weir)?], streams, stage.cores.load);
+    let traffic = Traffic::start(vec![target(&weir)?], streams, stage.seat);
     span(Duration::from_secs(1));
     let mut all = Vec::new();
     for number in 0..effort.failovers.max(1) {

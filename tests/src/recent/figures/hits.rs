@@ -66,7 +66,7 @@ pub fn run(effort: &Effort) -> Result<()> {
     let requests_per_s = effort.writes_per_s / EVENTS_PER_WRITE as u64;
     let writes = Stream::new(Writes::new(&keys, EVENTS_PER_WRITE, 1_000_000_000), requests_per_s, 64);
     let rate = writes.rate.clone();
-    let traffic = Traffic::start(targets.clone(), vec![lookups, writes], stage.cores.load);
+    let traffic = Traffic::start(targets.clone(), vec![lookups, writes], stage.seat);
     span(Duration::from_secs(3));
     let steady = span(Duration::from_secs(effort.seconds));
     rate.set(requests_per_s * SPIKE);

@@ -157,6 +157,10 @@ pub fn run(effort: &Effort) -> Result<()> {
     figures.push(Figure::new("events from ack to visible", delays.latency.requests as f64).at_least(500.0));
     figures.push(Figure::new("ack to visible: P50, ms", delays.latency.p50_ms).at_most(10.0));
     figures.push(Figure::new("ack to visible: P99, ms", delays.latency.p99_ms).at_most(50.0));
+    println!(
+        "\ngenerator, Valkey, Kafka: {}",
+        if effort.no_ranks { "as the kernel likes" } else { "in this order: real time, real time, idle" }
+    );
     settle("load", effort, &figures, &json!({"steps": steps, "windows": windows, "visible": delays}))
 }
 

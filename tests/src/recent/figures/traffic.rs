@@ -110,12 +110,6 @@ pub(super) struct Seat {
     pub(super) rank: Option<Rank>,
 }
 
-impl From<CpuSet> for Seat {
-    fn from(cores: CpuSet) -> Seat {
-        Seat { cores, rank: None }
-    }
-}
-
 /// Running traffic.
 pub(super) struct Traffic {
     thread: JoinHandle<Result<Vec<Sample>>>,
@@ -123,9 +117,9 @@ pub(super) struct Traffic {
 }
 
 impl Traffic {
-    pub(super) fn start(targets: Vec<Target>, streams: Vec<Stream>, seat: impl Into<Seat>) -> Traffic {
+    pub(super) fn start(targets: Vec<Target>, streams: Vec<Stream>, seat: Seat) -> Traffic {
         let stop = Arc::new(AtomicBool::new(false));
-        let (stopping, seat) = (Arc::clone(&stop), seat.into());
+        let stopping = Arc::clone(&stop);
         let run = move || {
             seat.rank.map_or(Ok(()), rank_this_thread)?;
             on(&seat.cores, || Engine::new(targets, streams)?.run(&stopping))
