@@ -1,8 +1,8 @@
-//! Where each partition's log begins and ends, sampled by one thread on behalf of everyone who asks. It reads
-//! no records; a sample's time is when it was *requested*, so that "reaches the sample" proves freshness.
+//! Where each partition's log ends, sampled by one thread on behalf of everyone who asks. It reads no records; a
+//! sample's time is when it was *requested*, so that "reaches the sample" proves freshness. What else a sample says is
+//! `topics`' to find out: nobody waits for that.
 
 use std::collections::HashMap;
-use std::ffi::{CStr, CString};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -14,21 +14,15 @@ use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::sync::watch;
 
-use super::super::sys::topic_ids;
+use super::topics::{Describer, Topics};
 use super::{Quiet, settings};
 use crate::ports::Slot;
 
-const TICK: Duration = Duration::from_millis(250);
+pub(super) const TICK: Duration = Duration::from_millis(250);
 /// Between two samples at least: whoever asks meanwhile shares the next. Without a pause, strong lookups under load spent
 /// more than a fifth of a core on samples, here and in Kafka, and were no sooner answered for it.
 const SPACING: Duration = Duration::from_millis(10);
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
-/// Whoever waits for a sample waits for this, too, now and then.
-const IDS_TIMEOUT: Duration = Duration::from_millis(300);
-/// A Kafka that does not tell ids, as the mock cluster, is not asked again at once.
-const IDS_PAUSE: Duration = Duration::from_secs(60);
-/// Partition counts and ids are asked for anew when they are as old as this: whoever waits for a sample waits along.
-const METADATA_AGE_MAX: Duration = Duration::from_secs(2);
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The first offset of a log and one past its last, not regarding transactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +60,7 @@ impl Sample {
     }
 }
 
-/// The sampler. Dropping it ends its thread.
+/// The sampler. Dropping it ends its threads.
 pub struct Ends {
     latest: watch::Receiver<Arc<Sample>>,
     wake: SyncSender<()>,
@@ -90,20 +84,11 @@ impl Ends {
             ids: HashMap::new(),
         };
         let (publish, latest) = watch::channel(Arc::new(none));
-        let sampler = Sampler {
-            consumer: Arc::clone(&consumer),
-            topics,
-            partitions: HashMap::new(),
-            ids: HashMap::new(),
-            starts: HashMap::new(),
-            started: None,
-            described: None,
-            ids_unknown: None,
-        };
-        std::thread::Builder::new()
-            .name("recent-ends".to_owned())
-            .spawn(move || sampler.run(&woken, &publish))
-            .map_err(|error| KafkaError::ClientCreation(error.to_string()))?;
+        let (describe, described) = sync_channel(1);
+        let describer = Describer::new(Arc::clone(&consumer), topics);
+        let sampler = Sampler { consumer: Arc::clone(&consumer), topics: Topics::default() };
+        thread("recent-topics", move || describer.run(&describe))?;
+        thread("recent-ends", move || sampler.run(&described, &woken, &publish))?;
         Ok(Ends { latest, wake, consumer })
     }
 
@@ -145,28 +130,28 @@ impl Ends {
     }
 }
 
+fn thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), KafkaError> {
+    let started = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+    started.map(drop).map_err(|error| KafkaError::ClientCreation(error.to_string()))
+}
+
 struct Sampler {
     consumer: Arc<BaseConsumer<Quiet>>,
-    topics: Vec<Arc<str>>,
-    partitions: HashMap<Arc<str>, i32>,
-    ids: HashMap<Arc<str>, Arc<str>>,
-    /// Where the logs begin, asked for less often than where they end: whoever waits, waits for the end.
-    starts: HashMap<Slot, i64>,
-    started: Option<Instant>,
-    /// When partition counts and ids were asked for.
-    described: Option<Instant>,
-    /// When Kafka was asked for ids in vain.
-    ids_unknown: Option<Instant>,
+    topics: Topics,
 }
 
 impl Sampler {
-    fn run(mut self, woken: &Receiver<()>, publish: &watch::Sender<Arc<Sample>>) {
+    fn run(
+        mut self,
+        described: &Receiver<Topics>,
+        woken: &Receiver<()>,
+        publish: &watch::Sender<Arc<Sample>>,
+    ) {
+        let Ok(topics) = described.recv() else { return };
+        self.topics = topics;
         loop {
-            let outdated = self.described.is_none_or(|at| at.elapsed() >= METADATA_AGE_MAX);
-            if outdated || self.partitions.len() < self.topics.len() {
-                self.described = Some(Instant::now());
-                self.count_partitions();
-                self.learn_ids();
+            if let Some(topics) = described.try_iter().last() {
+                self.topics = topics;
             }
             match self.sample() {
                 Ok(sample) => drop(publish.send_replace(Arc::new(sample))),
@@ -182,68 +167,30 @@ impl Sampler {
         }
     }
 
-    fn count_partitions(&mut self) {
-        for topic in &self.topics {
-            match self.consumer.fetch_metadata(Some(topic), ANSWER_TIMEOUT) {
-                Ok(metadata) => {
-                    let found = metadata.topics().iter().find(|found| found.name() == &**topic);
-                    let count = found.map_or(0, |found| found.partitions().len());
-                    // A count of 0 is a topic that Kafka does not know (yet); a known count never shrinks to it.
-                    if let (1.., Ok(count)) = (count, i32::try_from(count)) {
-                        self.partitions.insert(Arc::clone(topic), count);
-                    }
-                }
-                Err(error) => tracing::debug!(%error, topic = &**topic, "no metadata from kafka"),
-            }
-        }
-    }
-
-    fn learn_ids(&mut self) {
-        let names: Vec<CString> =
-            self.partitions.keys().filter_map(|topic| CString::new(&**topic).ok()).collect();
-        if names.is_empty() || self.ids_unknown.is_some_and(|at| at.elapsed() < IDS_PAUSE) {
-            return;
-        }
-        let names: Vec<&CStr> = names.iter().map(AsRef::as_ref).collect();
-        let ids = topic_ids(self.consumer.client(), &names, IDS_TIMEOUT);
-        self.ids_unknown = ids.is_empty().then(Instant::now);
-        for (topic, id) in ids {
-            self.ids.insert(topic.into(), id.into());
-        }
-    }
-
-    fn sample(&mut self) -> Result<Sample, KafkaError> {
+    fn sample(&self) -> Result<Sample, KafkaError> {
         let (requested, requested_ms) = (Instant::now(), unix_ms());
-        let ends = ask(&self.consumer, slots(&self.partitions), Offset::End)?;
-        if self.started.is_none_or(|at| at.elapsed() >= TICK) {
-            self.starts = ask(&self.consumer, slots(&self.partitions), Offset::Beginning)?;
-            self.started = Some(requested);
-        }
-        let bounds = ends
+        let Topics { partitions, ids, starts } = self.topics.clone();
+        let bounds = ask(&self.consumer, slots(&partitions), Offset::End)?
             .into_iter()
             .filter_map(|(slot, end)| {
-                let start = *self.starts.get(&slot)?;
+                // Asked for at another time: of a topic made anew it may be beyond.
+                let start = (*starts.get(&slot)?).min(end);
                 Some((slot, Bounds { start, end }))
             })
             .collect();
-        Ok(Sample {
-            requested,
-            requested_ms,
-            bounds,
-            partitions: self.partitions.clone(),
-            ids: self.ids.clone(),
-        })
+        Ok(Sample { requested, requested_ms, bounds, partitions, ids })
     }
 }
 
-fn slots(partitions: &HashMap<Arc<str>, i32>) -> impl Iterator<Item = Slot> + '_ {
+/// Every partition of the topics.
+pub(super) fn slots(partitions: &HashMap<Arc<str>, i32>) -> impl Iterator<Item = Slot> + '_ {
     partitions.iter().flat_map(|(topic, count)| {
         (0..*count).map(move |partition| Slot { topic: Arc::clone(topic), partition })
     })
 }
 
 /// One ListOffsets per broker. `End` and `Beginning` are timestamps too, as the protocol has it.
-fn ask(
+pub(super) fn ask(
     consumer: &BaseConsumer<Quiet>,
     slots: impl Iterator<Item = Slot>,
     at: Offset,

@@ -5,6 +5,7 @@ mod ends;
 mod member;
 mod range;
 mod tail;
+mod topics;
 
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;

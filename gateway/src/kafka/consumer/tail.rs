@@ -10,7 +10,7 @@ use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::stream_consumer::StreamPartitionQueue;
 use rdkafka::consumer::{Consumer, StreamConsumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::BorrowedMessage;
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
@@ -45,8 +45,13 @@ impl Log {
         // Every partition has its own queue before it is assigned, so only events of the client come here.
         let events = runtime.spawn(async move {
             loop {
-                if let Err(error) = served.recv().await {
-                    tracing::debug!(%error, "kafka log");
+                match served.recv().await {
+                    Ok(record) => {
+                        let (topic, partition, offset) =
+                            (record.topic(), record.partition(), record.offset());
+                        tracing::warn!(topic, partition, offset, "a record came past its tail");
+                    }
+                    Err(error) => tracing::debug!(%error, "kafka log"),
                 }
             }
         });
