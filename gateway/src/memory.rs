@@ -71,7 +71,10 @@ impl Contents {
         for key in &entry.keys {
             let list = self.lists.entry(key.clone()).or_default();
             list.push_front(entry.at);
-            list.truncate(per_key + 1);
+            if list.len() > per_key + 1 {
+                let cut = list.pop_back();
+                note_cut(list, cut);
+            }
         }
         for id in entry.ids {
             self.ids.entry(id).or_insert(entry.at);
@@ -99,6 +102,8 @@ impl Contents {
                 // One that is full may have been cut: nothing follows behind a cut.
                 if list.len() <= chunk.keep.per_key {
                     list.push_back(entry.at);
+                } else {
+                    note_cut(list, Some(entry.at));
                 }
             }
             for id in entry.ids {
@@ -175,7 +180,7 @@ impl Contents {
                     watermark: Some(self.watermark),
                     refs: list.iter().take(*count).copied().collect(),
                     listed: list.len(),
-                    oldest: list.get(most).and(list.get(most - 1)).copied(),
+                    cut_ms: list.iter().skip(most).map(|at| at.time_ms).max(),
                 }
             }),
             Query::Id(digest) => {
@@ -183,6 +188,13 @@ impl Contents {
                 Reading { listed: refs.len(), refs, ..nothing }
             }
         }
+    }
+}
+
+/// The last ref of a full list is never shown: its time is the newest of all that were cut.
+fn note_cut(list: &mut VecDeque<Ref>, cut: Option<Ref>) {
+    if let (Some(last), Some(cut)) = (list.back_mut(), cut) {
+        last.time_ms = last.time_ms.max(cut.time_ms);
     }
 }
 

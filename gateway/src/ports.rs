@@ -285,14 +285,15 @@ pub struct Reading {
     pub refs: Vec<Ref>,
     /// How many records the key's list holds. One more than `per_key` shows that older ones were cut.
     pub listed: usize,
-    /// The oldest record that may be shown, if there were older ones.
-    pub oldest: Option<Ref>,
+    /// The newest time of the key's records that are not shown because there are too many, in ms since 1970; `None`
+    /// where all are. What comes later into the log need not have been received later.
+    pub cut_ms: Option<i64>,
 }
 
 impl Reading {
     /// Only how far the slot has been read.
     pub fn of(watermark: Option<Watermark>) -> Reading {
-        Reading { watermark, refs: Vec::new(), listed: 0, oldest: None }
+        Reading { watermark, refs: Vec::new(), listed: 0, cut_ms: None }
     }
 }
 

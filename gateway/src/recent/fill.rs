@@ -12,7 +12,7 @@ use super::CLIENT_GROUP;
 use super::record::{Erasure, Logged};
 use super::slot::{Restart, Source};
 use crate::kafka::consumer::{Limits, RangeError, Ranges};
-use crate::ports::{Applied, Chunk, Floor, Keep, Slot, Watermark};
+use crate::ports::{Applied, Chunk, Floor, Generation, Keep, Query, Slot};
 
 /// Stretches in hand at the same time, of all slots: they wait in memory until the store has taken them, and are not to
 /// take all of its time.
@@ -22,6 +22,8 @@ const OFFSETS_MAX: i64 = 8_192;
 const BYTES_MAX: usize = 8 << 20;
 /// A stretch that takes longer will not come.
 const READ_TIMEOUT: Duration = Duration::from_secs(20);
+/// Longer than an event takes from its receipt into the log: a producer tries for 30 s, unless it is set otherwise.
+const LATE_MAX_MS: i64 = 60_000;
 const RETRY: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 
@@ -64,21 +66,20 @@ impl Older {
 /// Fills a slot in down to its start, and ends; or when the budget is spent.
 ///
 /// # Errors
-/// The slot is in another life, or its floor is not where it was left.
+/// The slot is in another life: [`Restart::Elsewhere`].
 pub(super) async fn fill(
     source: &Source,
     slot: &Slot,
     keep: Keep,
-    watermark: &Watermark,
+    generation: Generation,
 ) -> Result<(), Restart> {
-    let mut filler = Filler { source, slot, keep, watermark, floor: watermark.floor, length: OFFSETS_MAX };
+    let mut filler = Filler { source, slot, keep, generation, length: OFFSETS_MAX };
     let mut delay = RETRY;
-    while filler.floor.offset > watermark.start {
-        source.stands.filling(slot, filler.floor.offset - watermark.start);
+    loop {
         match filler.next_stretch().await {
-            Ok(Applied::Done) => delay = RETRY,
-            Ok(Applied::Full) => break,
-            Ok(Applied::Gap(_) | Applied::Elsewhere) => return Err(Restart::Elsewhere),
+            Ok(Step::Down) => delay = RETRY,
+            Ok(Step::End) => break,
+            Err(Restart::Elsewhere) => return Err(Restart::Elsewhere),
             Err(why) => {
                 tracing::debug!(%why, topic = &*slot.topic, partition = slot.partition, "a stretch was not filled in");
                 tokio::time::sleep(delay).await;
@@ -90,65 +91,90 @@ pub(super) async fn fill(
     Ok(())
 }
 
+/// What became of one stretch.
+enum Step {
+    /// It was filled in, or the floor turned out to stand elsewhere: there may be another below.
+    Down,
+    /// There is nothing to fill in, or no room for it.
+    End,
+}
+
 struct Filler<'a> {
     source: &'a Source,
     slot: &'a Slot,
     keep: Keep,
-    watermark: &'a Watermark,
-    /// As far as it has come down.
-    floor: Floor,
+    generation: Generation,
     /// How many offsets are tried at once.
     length: i64,
 }
 
 impl Filler<'_> {
-    /// Reads what lies below the floor and hands it to the store.
-    async fn next_stretch(&mut self) -> Result<Applied, Restart> {
-        let Filler { source, slot, watermark, .. } = *self;
+    /// Looks where the floor is, reads the stretch below it, and hands it to the store.
+    async fn next_stretch(&mut self) -> Result<Step, Restart> {
+        let Filler { source, slot, generation, .. } = *self;
         // Given back with each stretch: a store that is away must not hold up the slots of others.
         let _permit = source.older.permits.acquire().await;
+        // Asked each time: what the store did not confirm it may have taken, and another projector may be at it, too.
+        let watermark = source.store.read(slot, &Query::Watermark).await?.watermark;
+        let watermark = watermark.filter(|it| it.generation == generation).ok_or(Restart::Elsewhere)?;
+        let floor = watermark.floor;
+        source.stands.filling(slot, watermark.to_fill());
+        if watermark.to_fill() == 0 {
+            return Ok(Step::End);
+        }
         // What retention took meanwhile is in no topic any more.
         let log_start = source.ends.latest().bounds.get(slot).ok_or(Restart::Unknown)?.start;
-        let lowest = log_start.max(watermark.start).min(self.floor.offset);
-        let from = (self.floor.offset - self.length).max(lowest);
-        let stretch = match source.older.read(slot, from, self.floor.offset).await {
+        let lowest = log_start.max(watermark.start).min(floor.offset);
+        let from = (floor.offset - self.length).max(lowest);
+        let stretch = match source.older.read(slot, from, floor.offset).await {
             Ok(stretch) => stretch,
             Err(RangeError::Limit) => {
-                self.length = (self.length / 2).max(1);
+                self.shorten();
                 return Err(Restart::Unknown);
             }
             Err(RangeError::Kafka(error)) => return Err(error.into()),
         };
-        self.length = (self.length + self.length / 8 + 1).min(OFFSETS_MAX);
         for erasure in &stretch.erasures {
             // Before the events that it erases: they are older.
             let (id, fact) = source.control.note_erasure(slot, erasure);
             source.control.record(&id, fact).await?;
         }
         let reached = if from > lowest {
-            // Clocks differ, and what is below may be a little newer than what is above: the whole stretch's newest.
-            let newest = stretch.events.iter().map(|event| event.at.time_ms + 1).max();
-            Floor { offset: from, time_ms: newest.unwrap_or(self.floor.time_ms) }
+            // What is below came into the log before, and yet may have been received after all of these: they were late.
+            let newest = stretch.events.iter().map(|event| event.at.time_ms + LATE_MAX_MS).max();
+            Floor { offset: from, time_ms: newest.unwrap_or(floor.time_ms).min(floor.time_ms) }
         } else {
             Floor { offset: watermark.start, time_ms: 0 }
         };
         let shown = |event: &Logged| !source.control.hides(slot, event.at.offset, &event.body);
         let events = stretch.events.into_iter().filter(shown);
         let chunk = Chunk {
-            generation: watermark.generation,
+            generation,
             from: reached.offset,
-            to: self.floor.offset,
+            to: floor.offset,
             fresh_ms: None,
             floor: Some(reached),
             keep: self.keep,
-            entries: events.filter_map(|event| event.entry(watermark.generation)).collect(),
+            entries: events.filter_map(|event| event.entry(generation)).collect(),
         };
-        let applied = source.store.fill(slot, &chunk).await?;
-        if applied == Applied::Done {
-            self.floor = reached;
-            let bytes = chunk.entries.iter().map(|entry| entry.body.len()).sum();
-            source.count_applied(chunk.entries.len(), bytes, 0);
+        match source.store.fill(slot, &chunk).await {
+            Ok(Applied::Done) => {
+                self.length = (self.length + self.length / 8 + 1).min(OFFSETS_MAX);
+                let bytes = chunk.entries.iter().map(|entry| entry.body.len()).sum();
+                source.count_applied(chunk.entries.len(), bytes, 0);
+                Ok(Step::Down)
+            }
+            Ok(Applied::Full) => Ok(Step::End),
+            Ok(Applied::Gap(_) | Applied::Elsewhere) => Ok(Step::Down),
+            Err(error) => {
+                // Less of it is read again in vain.
+                self.shorten();
+                Err(error.into())
+            }
         }
-        Ok(applied)
+    }
+
+    fn shorten(&mut self) {
+        self.length = (self.length / 2).max(1);
     }
 }

@@ -22,11 +22,16 @@ const RECORDS_MAX: usize = 2_000;
 /// lookups leave it the processor.
 pub(super) const OFFSETS_MAX: i64 = 2_000;
 const BYTES_MAX: usize = 8 << 20;
+/// Records of a stretch that are handed on, and stretches at the same time: a store that lacks many is busy, and does not
+/// become less so by more of them.
+const HANDED_ON_RECORDS_MAX: usize = 256;
+const HANDED_ON_MAX: usize = 4;
 
 /// Reads stretches, one at a time per partition.
 pub(super) struct Gaps {
     ranges: Arc<Ranges>,
     permits: Arc<Semaphore>,
+    handing_on: Arc<Semaphore>,
     gates: Mutex<HashMap<Slot, Arc<AsyncMutex<()>>>>,
     store: Arc<dyn RecentStore>,
     control: Arc<Control>,
@@ -45,6 +50,7 @@ impl Gaps {
         Gaps {
             ranges: Arc::new(Ranges::new(kafka, CLIENT_GROUP, AT_ONCE_MAX)),
             permits: Arc::new(Semaphore::new(AT_ONCE_MAX)),
+            handing_on: Arc::new(Semaphore::new(HANDED_ON_MAX)),
             gates: Mutex::default(),
             store,
             control,
@@ -98,13 +104,22 @@ impl Gaps {
         }
     }
 
-    /// Gives the store what was read, so that the next reader finds it there; nobody else closes this gap meanwhile. The
-    /// answer in hand does not wait for it.
-    pub(super) fn hand_on(&self, slot: &Slot, chunk: Chunk, alone: OwnedMutexGuard<()>) {
+    /// Gives the store what was read, so that the next reader finds it there, unless enough others are being given; nobody
+    /// else closes this gap meanwhile. The answer in hand does not wait for it. Of a long stretch only the beginning is
+    /// given, and nothing if a projector of this gateway is about to give it (`fed`).
+    pub(super) fn hand_on(&self, slot: &Slot, mut chunk: Chunk, alone: OwnedMutexGuard<()>, fed: bool) {
+        if let Some(next) = chunk.entries.get(HANDED_ON_RECORDS_MAX) {
+            if fed {
+                return;
+            }
+            (chunk.to, chunk.fresh_ms) = (next.at.offset, None);
+            chunk.entries.truncate(HANDED_ON_RECORDS_MAX);
+        }
+        let Ok(permit) = Arc::clone(&self.handing_on).try_acquire_owned() else { return };
         Counts::add(&self.counts.gaps_closed, 1);
         let (store, slot) = (Arc::clone(&self.store), slot.clone());
         self.runtime.spawn(async move {
-            let _alone = alone;
+            let _held = (alone, permit);
             match store.apply(&slot, &chunk).await {
                 Ok(Applied::Done) => {}
                 Ok(other) => tracing::debug!(?other, "the store did not need what closed a gap"),

@@ -25,10 +25,13 @@ const RECORDS_MAX: usize = 256;
 const BYTES_MAX: usize = 1 << 20;
 /// An idle slot is told that it is fresh no more often, however often the log's end is asked for.
 const HEARTBEAT_MS: i64 = 200;
-/// A slot begins so many offsets before the log's end; what is older is filled in beside.
-const BEHIND_END: i64 = 4_096;
+/// A slot begins so many offsets before the log's end, not more than one chunk: it is at the end at once, and lookups need
+/// not close a gap meanwhile. What is older is filled in beside.
+const BEHIND_END: i64 = 256;
 const RETRY: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(2);
+/// A tail from which nothing comes for so long, though the log has more, has lost its way.
+const STALLED: Duration = Duration::from_secs(5);
 /// While the store is away: lookups wait for what is in hand here.
 const STORE_RETRY_MAX: Duration = Duration::from_millis(200);
 
@@ -56,6 +59,8 @@ pub(super) enum Restart {
     Unknown,
     #[error("the store stands elsewhere")]
     Elsewhere,
+    #[error("what the log has does not come")]
+    Stalled,
     #[error("an erasure was not recorded: {0}")]
     Erasure(#[from] RecordError),
 }
@@ -88,7 +93,7 @@ async fn follow(
     let (watermark, bounds) = stand(source, slot, keep).await?;
     let filled = AtomicBool::new(false);
     let filling = async {
-        fill(source, slot, keep, &watermark).await?;
+        fill(source, slot, keep, watermark.generation).await?;
         filled.store(true, Ordering::Relaxed);
         Ok(())
     };
@@ -119,6 +124,7 @@ async fn follow_end(
         samples: source.ends.watch(),
         told_ms: watermark.fresh_ms,
         advanced: Instant::now(),
+        waiting: None,
     };
     source.stands.at(slot, watermark.next, watermark.fresh_ms);
     follower.skip_to(bounds.start).await?;
@@ -201,6 +207,8 @@ struct Follower<'a> {
     told_ms: i64,
     /// When `next` last moved.
     advanced: Instant,
+    /// Since when the log has been known to have more, and nothing came.
+    waiting: Option<Instant>,
 }
 
 impl Follower<'_> {
@@ -210,6 +218,7 @@ impl Follower<'_> {
             records = tail.next(RECORDS_MAX, BYTES_MAX) => self.apply(&records?, tail.position()?).await,
             _ = self.samples.changed() => {
                 self.check_log()?;
+                self.check_tail()?;
                 // The position passes what is no record; an idle partition only gets its heartbeat.
                 let position = tail.position()?.max(self.next);
                 let beat = |fresh_ms| fresh_ms - self.told_ms >= HEARTBEAT_MS;
@@ -232,6 +241,14 @@ impl Follower<'_> {
         } else {
             Ok(())
         }
+    }
+
+    /// That what the log has comes.
+    fn check_tail(&mut self) -> Result<(), Restart> {
+        let has_more = self.samples.borrow().bounds.get(self.slot).is_some_and(|it| it.end > self.next);
+        self.waiting = has_more.then(|| self.waiting.unwrap_or_else(Instant::now));
+        let stalled = self.waiting.is_some_and(|since| since.elapsed() > STALLED);
+        if stalled { Err(Restart::Stalled) } else { Ok(()) }
     }
 
     async fn apply(&mut self, records: &[BorrowedMessage<'_>], position: i64) -> Result<(), Restart> {
@@ -284,7 +301,7 @@ impl Follower<'_> {
             match self.source.store.apply(self.slot, &chunk).await {
                 Ok(Applied::Done) => {
                     if chunk.to > self.next {
-                        (self.next, self.advanced) = (chunk.to, Instant::now());
+                        (self.next, self.advanced, self.waiting) = (chunk.to, Instant::now(), None);
                     }
                     self.told_ms = self.told_ms.max(chunk.fresh_ms.unwrap_or(0));
                     self.source.stands.at(self.slot, self.next, self.told_ms);

@@ -82,6 +82,11 @@ impl Stands {
         }
     }
 
+    /// Whether a projector of this gateway gives the store this slot.
+    pub(super) fn feeds(&self, slot: &Slot) -> bool {
+        self.stands().contains_key(slot)
+    }
+
     pub(super) fn filling(&self, slot: &Slot, to_fill: i64) {
         self.stands().entry(slot.clone()).or_default().to_fill = to_fill;
     }

@@ -73,6 +73,27 @@ impl Hit {
     }
 }
 
+/// What is seen of a slot that cannot show enough.
+#[derive(Clone, Copy)]
+enum Seen {
+    /// It stands here.
+    At(Watermark),
+    /// The store has nothing of it: a projector has to open it first.
+    Nothing,
+    /// The store did not answer.
+    Unknown,
+}
+
+impl Seen {
+    fn of(reading: Option<&Reading>) -> Seen {
+        match reading.map(|reading| reading.watermark) {
+            Some(Some(watermark)) => Seen::At(watermark),
+            Some(None) => Seen::Nothing,
+            None => Seen::Unknown,
+        }
+    }
+}
+
 /// What one slot holds for a query.
 pub(super) struct View {
     pub(super) watermark: Watermark,
@@ -113,12 +134,10 @@ impl View {
         hits.extend(reading.refs.into_iter().map(|at| hit(at, None)));
         let mut complete_since_ms = watermark.floor.time_ms;
         let per_key = topic.settings.keep().per_key.min(watermark.extent.per_key);
-        if partial {
-            hits.truncate(per_key);
-            complete_since_ms = complete_since_ms.max(reading.oldest.map_or(0, |oldest| oldest.time_ms));
-        } else if matches!(query, Query::Key { .. }) && hits.len() > per_key {
-            hits.truncate(per_key);
-            complete_since_ms = complete_since_ms.max(hits.last().map_or(0, |hit| hit.at.time_ms));
+        if matches!(query, Query::Key { .. }) {
+            let cut = hits.split_off(per_key.min(hits.len()));
+            let cut_ms = cut.iter().map(|hit| hit.at.time_ms).chain(reading.cut_ms).max();
+            complete_since_ms = complete_since_ms.max(cut_ms.map_or(0, |newest| newest + 1));
         }
         let mut below_floor = Vec::new();
         // Of a freed record nothing is left to show.
@@ -163,9 +182,9 @@ impl Recent {
         };
         let views = tokio::time::timeout_at(deadline.into(), glances).await.map_err(|_| self.behind())?;
         let proven = views.into_iter().zip(slots).zip(needs).map(async |((view, slot), need)| match view {
-            Some(view) if need.is_met(&view.watermark) => Ok(view),
+            Ok(view) if need.is_met(&view.watermark) => Ok(view),
             seen => {
-                let seen = seen.map(|view| view.watermark);
+                let seen = seen.map_or_else(|seen| seen, |view| Seen::At(view.watermark));
                 self.view(topic, slot, query, *need, seen, deadline).await
             }
         });
@@ -190,7 +209,7 @@ impl Recent {
         let query = Query::Id(*digest);
         // The bodies are kept: whoever asks for them next has them at once.
         let (views, _) = join(self.glances(topic, &places, &query), self.bodies(topic, &hits)).await;
-        let found = Listing::of(topic, views.into_iter().flatten().collect());
+        let found = Listing::of(topic, views.into_iter().filter_map(Result::ok).collect());
         // Listed newest first; the first one is asked for.
         let place = found.hits.last().map(|hit| hit.place(topic));
         self.shown.note_place(&topic.topic, digest, place);
@@ -198,10 +217,11 @@ impl Recent {
     }
 
     /// What each slot holds, however far that reaches: good for what was found, not for what was not.
-    async fn glances(&self, topic: &Topic, slots: &[Slot], query: &Query) -> Vec<Option<View>> {
+    async fn glances(&self, topic: &Topic, slots: &[Slot], query: &Query) -> Vec<Result<View, Seen>> {
         let readings = self.store.read_each(slots, query).await;
         let view = |(reading, slot): (Result<Reading, _>, &Slot)| {
-            View::new(topic, slot, query, self.of_this_topic(slot, reading.ok()?), None)
+            let reading = self.of_this_topic(slot, reading.map_err(|_| Seen::Unknown)?);
+            View::new(topic, slot, query, reading, None).ok_or(Seen::Nothing)
         };
         readings.into_iter().zip(slots).map(view).collect()
     }
@@ -213,27 +233,29 @@ impl Recent {
         slot: &Slot,
         query: &Query,
         need: Need,
-        mut seen: Option<Watermark>,
+        mut seen: Seen,
         deadline: Instant,
     ) -> Result<View, Problem> {
         let looking = async {
             for pause in PAUSES {
                 match &seen {
-                    Some(watermark) if self.is_far_behind(slot, watermark) => return Err(self.behind()),
+                    // To ask again would only keep the store from what it lacks.
+                    Seen::Nothing => return Err(self.behind()),
+                    Seen::At(watermark) if self.is_far_behind(slot, watermark) => return Err(self.behind()),
                     // Freshness comes with a heartbeat, four times a second: not worth waiting for.
-                    Some(_) if matches!(need, Need::Fresh) => break,
-                    _ => tokio::time::sleep(pause).await,
+                    Seen::At(_) if matches!(need, Need::Fresh) => break,
+                    Seen::At(_) | Seen::Unknown => tokio::time::sleep(pause).await,
                 }
                 let reading = self.reading(slot, query).await;
-                seen = reading.as_ref().and_then(|reading| reading.watermark);
+                seen = Seen::of(reading.as_ref());
                 if let Some(reading) = reading
-                    && seen.is_some_and(|watermark| need.is_met(&watermark))
+                    && reading.watermark.is_some_and(|watermark| need.is_met(&watermark))
                 {
                     return View::new(topic, slot, query, reading, None).ok_or_else(|| self.behind());
                 }
             }
             match &seen {
-                Some(watermark) if !self.is_far_behind(slot, watermark) => {
+                Seen::At(watermark) if !self.is_far_behind(slot, watermark) => {
                     self.close_gap(topic, slot, query, need, deadline).await
                 }
                 _ => Err(self.behind()),
@@ -293,7 +315,7 @@ impl Recent {
         let fresh_ms = (to >= bounds.end).then_some(sample.requested_ms);
         let keep = topic.settings.keep().within(watermark.extent);
         let chunk = Chunk { generation, from: watermark.next, to, fresh_ms, floor: None, keep, entries };
-        self.gaps.hand_on(slot, chunk, alone);
+        self.gaps.hand_on(slot, chunk, alone, self.stands.feeds(slot));
         let fresh_ms = watermark.fresh_ms.max(fresh_ms.unwrap_or(0));
         reading.watermark = Some(Watermark { next: to, fresh_ms, ..watermark });
         View::new(topic, slot, query, reading, Some(events)).ok_or_else(|| self.behind())

@@ -13,8 +13,8 @@ use fred::types::Value;
 use fred::types::config::Server;
 use futures_util::future::join_all;
 use tokio::runtime::Handle;
-use tokio::sync::Mutex;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinHandle;
 
 use super::breaker::Breaker;
@@ -26,6 +26,9 @@ use crate::ports::StoreError;
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// How often one request is sent on.
 const REDIRECTIONS_MAX: usize = 3;
+/// More commands than these in one go take turns: side by side they would wait for each other until each of them is too
+/// late, and be sent again.
+const SHORT_MAX: usize = 32;
 
 /// The cluster, or a single server without cluster mode.
 pub(super) struct Cluster(Arc<Inner>);
@@ -59,13 +62,15 @@ struct Map {
 pub(super) struct Node {
     pub(super) client: Client,
     breaker: Arc<Breaker>,
+    /// For what is long.
+    turn: Arc<Semaphore>,
     _loading: Arc<Loading>,
 }
 
 impl Node {
     fn new(client: Client, runtime: &Handle) -> Node {
         let loading = Arc::new(Loading(runtime.spawn(load_scripts(client.clone()))));
-        Node { client, breaker: Arc::default(), _loading: loading }
+        Node { client, breaker: Arc::default(), turn: Arc::new(Semaphore::new(1)), _loading: loading }
     }
 
     /// Sends the commands, unless the node has not answered for a while.
@@ -149,7 +154,7 @@ impl Cluster {
 
     /// The same cluster over connections of another runtime; it begins to look at once.
     pub(super) fn on(&self, runtime: Handle) -> Cluster {
-        let (factory, seeds) = (self.0.factory.on(runtime.clone()), self.0.seeds.clone());
+        let (factory, seeds) = (self.0.factory.for_lookups(runtime.clone()), self.0.seeds.clone());
         let (map, looked) = (ArcSwap::default(), Mutex::default());
         let cluster = Cluster(Arc::new(Inner { factory, seeds, map, looked, runtime }));
         cluster.refresh_soon();
@@ -166,6 +171,14 @@ impl Cluster {
         let mut node = self.owner(hash_slot).await?;
         let mut asking = false;
         let mut temporary = None;
+        let _turn = if commands.len() > SHORT_MAX {
+            let turn = Arc::clone(&node.turn).acquire_owned().await.ok();
+            // Those before us may have found out that the slot is another's now.
+            node = self.owner(hash_slot).await?;
+            turn
+        } else {
+            None
+        };
         for _ in 0..REDIRECTIONS_MAX {
             let replies = node.send(hash_slot, commands, asking).await;
             if let Some(guest) = temporary.take() {

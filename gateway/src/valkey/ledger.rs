@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::ports::{Floor, Generation, Keep, Slot};
+use crate::ports::{Entry, Floor, Generation, Keep, Slot};
 
 #[derive(Default)]
 pub(super) struct Ledgers(HashMap<Slot, Ledger>);
@@ -19,7 +19,7 @@ struct Ledger {
 struct Written {
     /// One past the last offset.
     to: i64,
-    /// The time of the last record.
+    /// The newest time of its records.
     time_ms: i64,
     bytes: u64,
 }
@@ -74,6 +74,16 @@ impl Ledgers {
         }
         ledger
     }
+}
+
+/// About what an entry takes in Valkey: its body, and what names and refs cost.
+pub(super) fn cost(entry: &Entry) -> u64 {
+    u64::try_from(entry.body.len() + 400 + 50 * entry.keys.len()).unwrap_or(u64::MAX)
+}
+
+/// The newest time of these entries, in ms since 1970.
+pub(super) fn newest_ms<'e>(entries: impl Iterator<Item = &'e Entry>) -> Option<i64> {
+    entries.map(|entry| entry.at.time_ms).max()
 }
 
 #[cfg(test)]

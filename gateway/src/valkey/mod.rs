@@ -61,8 +61,11 @@ pub struct Tls {
     pub key: Option<PathBuf>,
 }
 
-/// How long one command may take, all redirections aside.
-const COMMAND_TIMEOUT: Duration = Duration::from_millis(250);
+/// How long one command of a lookup may take, all redirections aside: whoever asks has another way.
+const LOOKUP_TIMEOUT: Duration = Duration::from_millis(250);
+/// The same of one that feeds the store, or of some in one go. What is sent again because the answer was late costs twice,
+/// just when there is too much to do.
+const FEED_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Why the settings cannot be used. An unreachable server is not such a reason.
 #[derive(Debug, thiserror::Error)]

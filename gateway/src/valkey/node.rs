@@ -20,7 +20,7 @@ use fred::types::config::{
 use fred::types::{Builder, ClusterHash, CustomCommand, RespVersion, Value};
 use tokio::runtime::Handle;
 
-use super::{COMMAND_TIMEOUT, Password, Settings, SettingsError, Tls};
+use super::{FEED_TIMEOUT, LOOKUP_TIMEOUT, Password, Settings, SettingsError, Tls};
 use crate::ports::StoreError;
 
 /// Commands that may wait for one node before it pushes back.
@@ -39,18 +39,20 @@ pub(super) struct Factory {
     login: Option<Arc<Login>>,
     tls: Option<TlsConfig>,
     runtime: Handle,
+    /// Of one command, or of some in one go.
+    timeout: Duration,
 }
 
 impl Factory {
     pub(super) fn new(settings: &Settings, runtime: Handle) -> Result<Factory, SettingsError> {
         let tls = settings.tls.as_ref().map(tls_config).transpose()?;
         let login = |password| Arc::new(Login { username: settings.username.clone(), password });
-        Ok(Factory { login: settings.password.clone().map(login), tls, runtime })
+        Ok(Factory { login: settings.password.clone().map(login), tls, runtime, timeout: FEED_TIMEOUT })
     }
 
-    /// The same for another runtime.
-    pub(super) fn on(&self, runtime: Handle) -> Factory {
-        Factory { login: self.login.clone(), tls: self.tls.clone(), runtime }
+    /// The same for lookups, on another runtime.
+    pub(super) fn for_lookups(&self, runtime: Handle) -> Factory {
+        Factory { login: self.login.clone(), tls: self.tls.clone(), runtime, timeout: LOOKUP_TIMEOUT }
     }
 
     /// A client that connects, and reconnects, by itself.
@@ -66,7 +68,7 @@ impl Factory {
         let client = Builder::from_config(config)
             .set_policy(ReconnectPolicy::new_exponential(0, 50, 1000, 2))
             .set_performance_config(PerformanceConfig {
-                default_command_timeout: COMMAND_TIMEOUT,
+                default_command_timeout: self.timeout,
                 ..PerformanceConfig::default()
             })
             .set_connection_config(connection_config())

@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use super::Valkey;
 use super::calls::split;
 use super::cluster::away;
-use super::ledger::Ledgers;
+use super::ledger::{Ledgers, cost, newest_ms};
 use super::names::Names;
 use super::node::{Advice, Command, advice};
 use super::reply::{array, outcome, refs, unexpected, watermark};
@@ -133,8 +133,8 @@ impl Valkey {
                 Applied::Done => {}
                 refused => return Ok(refused),
             }
-            if let Some(newest) = calls[0].entries.last() {
-                self.ledgers().note_older(slot, generation, (calls[0].to, newest.at.time_ms, bytes));
+            if let Some(newest_ms) = newest_ms(calls.iter().flat_map(|call| call.entries)) {
+                self.ledgers().note_older(slot, generation, (calls[0].to, newest_ms, bytes));
             }
         }
         Ok(Applied::Done)
@@ -145,9 +145,9 @@ impl Valkey {
     }
 
     fn over_budget(&self, slot: &Slot, chunk: &Chunk, now_ms: i64) -> Option<Floor> {
-        let last = chunk.entries.last()?;
+        let to = chunk.entries.last()?.at.offset + 1;
         let bytes = chunk.entries.iter().map(cost).sum();
-        let written = (last.at.offset + 1, last.at.time_ms, bytes);
+        let written = (to, newest_ms(chunk.entries.iter())?, bytes);
         self.ledgers().note(slot, chunk.generation, written, chunk.keep, now_ms)
     }
 
@@ -248,8 +248,8 @@ impl Valkey {
 
     /// No script: what is found here is read again with its certificate, and a plain GET costs a third.
     async fn find_id(&self, slots: &[Slot], digest: &Digest) -> Vec<Find> {
-        let known = slots.iter().filter_map(|slot| Some((slot, self.generations.get(slot)?)));
-        let known: Vec<(&Slot, Generation)> = known.collect();
+        let known: Vec<(&Slot, Generation)> =
+            slots.iter().filter_map(|slot| Some((slot, self.generations.get(slot)?))).collect();
         let get = |(slot, generation): &(&Slot, Generation)| {
             let names = Names::of(slot);
             (names.hash_slot(), Command { name: "GET", args: vec![names.id(*generation, digest)] })
@@ -267,14 +267,14 @@ impl Valkey {
         let Some(text) = reply.next() else { return Ok(Some(Reading::of(None))) };
         let watermark = watermark(&text)?;
         self.generations.set(slot, watermark.generation);
-        let (Some(listed), Some(found), Some(oldest)) = (reply.next(), reply.next(), reply.next()) else {
+        let (Some(listed), Some(found), Some(cut)) = (reply.next(), reply.next(), reply.next()) else {
             return Ok((*query == Query::Watermark).then(|| Reading::of(Some(watermark))));
         };
         Ok(Some(Reading {
             watermark: Some(watermark),
             refs: refs(&found)?,
             listed: listed.as_usize().ok_or_else(|| unexpected("no length"))?,
-            oldest: refs(&oldest)?.pop(),
+            cut_ms: refs(&cut)?.iter().map(|at| at.time_ms).max(),
         }))
     }
 
@@ -382,11 +382,6 @@ fn first_refusal(replies: Vec<Value>) -> Result<Applied, StoreError> {
         }
     }
     Ok(Applied::Done)
-}
-
-/// About what an entry takes in Valkey: its body, and what names and refs cost.
-fn cost(entry: &Entry) -> u64 {
-    u64::try_from(entry.body.len() + 400 + 50 * entry.keys.len()).unwrap_or(u64::MAX)
 }
 
 fn exact(offset: i64) -> Result<(), StoreError> {

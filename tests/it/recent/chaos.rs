@@ -18,6 +18,7 @@ async fn no_answer_is_wrong_whatever_happens_to_the_services() {
         minutes: 20.0 / 60.0,
         seed: 4,
         faults_min: KINDS.len(),
+        kinds: Vec::new(),
         lookups_per_s: 400,
         events_per_s: 300,
         keys: 1_000,

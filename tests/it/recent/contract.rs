@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use weir::memory::Memory;
 use weir::ports::{
-    Applied, Beginning, Chunk, Entry, Floor, Generation, Keep, LookupKey, Query, Reading, RecentStore, Slot,
-    Watermark,
+    Applied, Beginning, Chunk, Entry, Floor, Generation, Keep, LookupKey, Query, Reading, RecentStore, Ref,
+    Slot, Watermark,
 };
 use weir::valkey;
-use weir_tests::world::{fresh_name, shared_valkey};
+use weir_tests::world::{Valkey, ValkeyOptions, fresh_name, shared_valkey};
 
 use super::{BOTTOM, EXTENT, GENERATION, KEEP, chunk, entry, now_ms, partition_key};
 
@@ -104,18 +105,44 @@ async fn lists_are_newest_first_and_capped_one_above(store: &Arc<dyn RecentStore
     // More than one script call holds, and keys between them.
     let entries = (3..103).map(|offset| entry(offset, if offset % 2 == 0 { "other" } else { "k" })).collect();
     assert_eq!(case.apply(chunk(3, 110, entries)).await, Applied::Done);
-    // The oldest shown is the fourth, or the second if the caller shows but two.
-    for (per_key, oldest) in [(KEEP.per_key, 95), (9, 95), (2, 99)] {
+    // Four are shown, or two if the caller shows but two.
+    for per_key in [KEEP.per_key, 9, 2] {
         let few = Query::Key { key: partition_key("k"), count: 3, per_key };
         let reading = case.read(few.clone()).await;
         assert_eq!(reading.refs.iter().map(|at| at.offset).collect::<Vec<_>>(), [101, 99, 97]);
         assert_eq!((reading.listed, reading.watermark.unwrap().next), (KEEP.per_key + 1, 110));
-        assert_eq!(reading.oldest.map(|at| at.offset), Some(oldest));
+        assert!(reading.cut_ms.is_some());
         let unread = Slot { topic: fresh_name("contract").into(), partition: 1 };
         let each = store.read_each(&[unread, case.slot.clone()], &few).await;
         assert_eq!(each, [Ok(Reading::of(None)), Ok(reading)]);
     }
     assert_eq!(case.listed("other").await, [102, 100, 98, 96, 94]);
+}
+
+/// What came late into the log was received before what is shown, or after.
+async fn of_what_was_cut_the_newest_time_is_told(store: &Arc<dyn RecentStore>) {
+    let case = begins_at_10(store).await;
+    let time_ms = now_ms() - 1_000;
+    let received = |offset: i64, later_ms: i64| {
+        let kept = entry(offset, "k");
+        Entry { at: Ref { time_ms: time_ms + later_ms, ..kept.at }, ..kept }
+    };
+    let cut_ms = async |per_key: usize| {
+        let query = Query::Key { key: partition_key("k"), count: 1, per_key };
+        case.read(query).await.cut_ms.map(|cut_ms| cut_ms - time_ms)
+    };
+    case.apply(chunk(
+        10,
+        14,
+        (10..14).map(|offset| received(offset, if offset == 10 { 30 } else { 0 })).collect(),
+    ))
+    .await;
+    assert_eq!((cut_ms(4).await, cut_ms(2).await), (None, Some(30)));
+    case.apply(chunk(14, 17, (14..17).map(|offset| received(offset, 9)).collect())).await;
+    assert_eq!((cut_ms(4).await, cut_ms(2).await), (Some(30), Some(30)));
+    case.fill(5, 10, vec![received(6, 90), received(7, 60)]).await;
+    assert_eq!(cut_ms(4).await, Some(90));
+    assert_eq!(case.listed("k").await[..4], [16, 15, 14, 13]);
 }
 
 async fn what_is_there_is_skipped_and_a_hole_is_refused(store: &Arc<dyn RecentStore>) {
@@ -317,6 +344,7 @@ async fn keeps_its_promises(store: &Arc<dyn RecentStore>) {
     a_slot_that_is_not_open_takes_nothing(store).await;
     a_life_is_only_replaced_by_who_saw_it(store).await;
     lists_are_newest_first_and_capped_one_above(store).await;
+    of_what_was_cut_the_newest_time_is_told(store).await;
     what_is_there_is_skipped_and_a_hole_is_refused(store).await;
     freshness_only_moves_forward(store).await;
     the_first_event_with_an_id_wins(store).await;
@@ -343,4 +371,28 @@ async fn valkey_keeps_the_contract() {
     let settings = valkey::Settings { nodes, ..valkey::Settings::default() };
     let store = valkey::Valkey::connect(&settings, tokio::runtime::Handle::current()).unwrap();
     keeps_its_promises(&(Arc::new(store) as Arc<dyn RecentStore>)).await;
+}
+
+/// As after a FLUSHALL, when every slot has much to catch up with. Side by side all of them would be too late.
+#[tokio::test(flavor = "multi_thread")]
+async fn however_many_chunks_come_at_once_all_are_taken() {
+    const SLOTS: usize = 90;
+    const RECORDS: i64 = 256;
+    const KEYS: usize = 15;
+    // Its own: the tests beside this one do not want to wait either.
+    let servers = Valkey::start(ValkeyOptions::default()).await;
+    let settings = valkey::Settings { nodes: servers.addresses(), ..valkey::Settings::default() };
+    let store = valkey::Valkey::connect(&settings, tokio::runtime::Handle::current()).unwrap();
+    let store: Arc<dyn RecentStore> = Arc::new(store);
+    let entries: Vec<Entry> = (0..RECORDS)
+        .map(|offset| {
+            let keys = (0..KEYS).map(|key| partition_key(&format!("{offset}-{key}"))).collect();
+            Entry { keys, ..entry(offset, "k") }
+        })
+        .collect();
+    let chunk = chunk(0, RECORDS, entries);
+    let cases = join_all((0..SLOTS).map(|_| Case::opened(&store))).await;
+    let outcomes = join_all(cases.iter().map(|case| store.apply(&case.slot, &chunk))).await;
+    let other: Vec<_> = outcomes.iter().filter(|outcome| **outcome != Ok(Applied::Done)).collect();
+    assert!(other.is_empty(), "{} of {SLOTS}: {other:?}", other.len());
 }

@@ -124,10 +124,10 @@ async fn read_answers_with_the_watermark_of_the_same_moment() {
     let args: [&[u8]; 10] = [b"aa", b"0", b"1", b"100", b"3", b"1", &ref0, expiry, &ref0, expiry];
     slot.run(APPLY, &["w", "l", "i"], &args).await;
     let watermark = Reply::Bytes(b"aa 1 100 0 0 0 9/9".to_vec());
-    let found = |refs: &[u8], oldest: &[u8]| {
+    let found = |refs: &[u8], cut: &[u8]| {
         let length = i64::try_from(refs.len() / 40).unwrap();
-        let [refs, oldest] = [refs, oldest].map(|bytes| Reply::Bytes(bytes.to_vec()));
-        Reply::List(vec![watermark.clone(), Reply::Integer(length), refs, oldest])
+        let [refs, cut] = [refs, cut].map(|bytes| Reply::Bytes(bytes.to_vec()));
+        Reply::List(vec![watermark.clone(), Reply::Integer(length), refs, cut])
     };
 
     assert_eq!(slot.run(READ, &["w", "l"], &[b"aa", b"list", b"9", b"9"]).await, found(&ref0, b""));
@@ -154,14 +154,15 @@ async fn read_tells_since_when_a_list_that_was_cut_is_whole() {
     args.extend(refs.iter().flat_map(|at| [at.as_slice(), expiry]));
     slot.run(APPLY, &["w", "l", "l", "l", "l"], &args).await;
     // By the smaller of two measures: the life's, and the caller's.
-    for (shown, wanted, newest, oldest) in
-        [("9", "9", &[3, 2, 1][..], 2), ("9", "1", &[3], 2), ("1", "2", &[3, 2], 3)]
+    for (shown, wanted, newest, not_shown) in
+        [("9", "9", &[3, 2, 1][..], &[1][..]), ("9", "1", &[3], &[1]), ("1", "2", &[3, 2], &[2, 1])]
     {
         let reply = slot.run(READ, &["w", "l"], &[b"aa", b"list", wanted.as_bytes(), shown.as_bytes()]).await;
-        let newest: Vec<u8> = newest.iter().flat_map(|offset: &usize| refs[*offset].clone()).collect();
+        let those =
+            |offsets: &[usize]| -> Vec<u8> { offsets.iter().flat_map(|at| refs[*at].clone()).collect() };
         let [_, length, found, cut] = reply.items() else { panic!("{reply:?}") };
-        assert_eq!((length, found), (&Reply::Integer(3), &Reply::Bytes(newest)));
-        assert_eq!(cut, &Reply::Bytes(refs[oldest].clone()));
+        assert_eq!((length, found), (&Reply::Integer(3), &Reply::Bytes(those(newest))));
+        assert_eq!(cut, &Reply::Bytes(those(not_shown)));
     }
 }
 

@@ -1,5 +1,6 @@
 -- apply: lists records, in the order of the log, and moves the watermark behind them, in one step.
 -- KEYS  watermark, then one list per (record, key) by rising offset, then one entry per (record, id digest)
+--       (the last ref of a list that is full is never shown: its time is the newest of all that were cut)
 -- ARGV  generation, from, to, fresh (ms; '' = not known), refs a list holds at most, number of lists,
 --       then for each of the other KEYS: ref (40 B, its first 8 the offset), expiry (ms since 1970)
 -- reply {'OK'} | {'GAP', next} | {'GEN', generation} | {'NOGEN'}; only OK changed anything
@@ -16,7 +17,12 @@ for i = 2, #KEYS do
       redis.call('SET', KEYS[i], ref, 'NX', 'PXAT', expiry)
     else
       local length = redis.call('LPUSH', KEYS[i], ref)
-      if length > most then redis.call('LTRIM', KEYS[i], 0, most - 1) end
+      if length > most then
+        local cut, last = redis.call('RPOP', KEYS[i]), redis.call('LINDEX', KEYS[i], -1)
+        if struct.unpack('>i8', cut, 9) > struct.unpack('>i8', last, 9) then
+          redis.call('LSET', KEYS[i], -1, string.sub(last, 1, 8) .. string.sub(cut, 9, 16) .. string.sub(last, 17))
+        end
+      end
       -- GT alone would leave a fresh list without expiry.
       if length == 1 then
         redis.call('PEXPIREAT', KEYS[i], expiry)

@@ -1,5 +1,6 @@
 -- fill: lists records just below the floor, behind those that are listed, and brings the floor down, in one step.
 -- KEYS  watermark, then one list per (record, key) by FALLING offset, then one entry per (record, id digest), too
+--       (the last ref of a list that is full is never shown: its time is the newest of all that were cut)
 -- ARGV  generation, from, to, floor time afterwards (ms; '' = as before), refs a list holds at most, number of lists,
 --       then for each of the other KEYS: ref (40 B), expiry (ms since 1970)
 -- reply {'OK'} | {'FLOOR', floor} | {'GEN', generation} | {'NOGEN'}; only OK changed anything
@@ -23,6 +24,11 @@ for i = 2, #KEYS do
       redis.call('PEXPIREAT', KEYS[i], expiry)
     else
       redis.call('PEXPIREAT', KEYS[i], expiry, 'GT')
+    end
+  else
+    local last = redis.call('LINDEX', KEYS[i], -1)
+    if struct.unpack('>i8', ref, 9) > struct.unpack('>i8', last, 9) then
+      redis.call('LSET', KEYS[i], -1, string.sub(last, 1, 8) .. string.sub(ref, 9, 16) .. string.sub(last, 17))
     end
   end
 end

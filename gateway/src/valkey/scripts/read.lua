@@ -2,8 +2,8 @@
 -- KEYS  watermark [, list or id entry]
 -- ARGV  generation ('' = not known), what: 'list' | 'id' | 'none' [, refs wanted, refs the caller shows at most]
 -- reply {} (not open) | {watermark} (another life than the caller named it by, or none asked for)
---       | {watermark, length, refs, oldest}; watermark = 'generation next fresh floor-offset floor-time start extent',
---       refs = one behind the other (40 B each), oldest = the last ref that is shown at most if there are more, else ''
+--       | {watermark, length, refs, cut}; watermark = 'generation next fresh floor-offset floor-time start extent',
+--       refs = one behind the other (40 B each), cut = those behind what is shown at most, in the same way
 -- cost  O(refs)
 local w = redis.call('HMGET', KEYS[1], 'g', 'o', 'f', 'b', 'bt', 's', 'k')
 if not w[1] then return {} end
@@ -14,7 +14,7 @@ if ARGV[2] == 'id' then
   local ref = redis.call('GET', KEYS[2])
   return {watermark, ref and 1 or 0, ref or '', ''}
 end
-local length, oldest = redis.call('LLEN', KEYS[2]), ''
+local length, cut = redis.call('LLEN', KEYS[2]), ''
 local most = math.min(ARGV[4], string.match(w[7], '%d+$'))
-if length > most then oldest = redis.call('LINDEX', KEYS[2], most - 1) end
-return {watermark, length, table.concat(redis.call('LRANGE', KEYS[2], 0, ARGV[3] - 1)), oldest}
+if length > most then cut = table.concat(redis.call('LRANGE', KEYS[2], most, -1)) end
+return {watermark, length, table.concat(redis.call('LRANGE', KEYS[2], 0, ARGV[3] - 1)), cut}

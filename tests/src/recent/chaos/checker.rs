@@ -202,9 +202,8 @@ impl Checker<'_> {
             let kept = &offsets[reached.saturating_sub(self.per_key)..reached];
             let at = |offset: &i64| Position { partition: as_of.partition, offset: *offset };
             let time_ms = |at: Position| self.log.at(at).map_or(0, |entry| entry.time_ms);
-            if let (true, Some(oldest)) = (reached > self.per_key, kept.first()) {
-                cut_ms = cut_ms.max(time_ms(at(oldest)));
-            }
+            let cut = &offsets[..reached.saturating_sub(self.per_key)];
+            cut_ms = cut.iter().map(|offset| time_ms(at(offset)) + 1).max().unwrap_or(0).max(cut_ms);
             expected.extend(kept.iter().rev().map(at).filter(|at| time_ms(*at) >= page.window_start_ms));
         }
         if page.as_of.len() != 1 {

@@ -24,6 +24,11 @@ struct Told {
 }
 
 fn told() -> Told {
+    received([0, 1, 2, 3, 4, 5, 6])
+}
+
+/// The same, each received at such a millisecond.
+fn received(times_ms: [i64; 7]) -> Told {
     let partition = partition_of(&event::key(1));
     let other = (2..).find(|key| partition_of(&event::key(*key)) == partition).expect("there is one");
     let mut told = Told {
@@ -35,9 +40,9 @@ fn told() -> Told {
         partition,
     };
     // Offsets 0, 1, 3, 4, 5, 6 are the key's, offset 2 is the other's.
-    for (number, key) in (0..).zip([1, 1, other, 1, 1, 1, 1]) {
+    for ((number, key), time_ms) in (0..).zip([1, 1, other, 1, 1, 1, 1]).zip(times_ms) {
         let event = Event { number, key, sequence: 0 };
-        let time_ms = told.clock.unix_ms(0) + i64::try_from(number).expect("a few");
+        let time_ms = told.clock.unix_ms(0) + time_ms;
         let offset = told.log.append(partition, Entry { event, digest: number + 1, time_ms });
         let acked_us = (number + 1) * SECOND_US;
         told.receipts.push(Receipt { event, partition, offset: Some(offset), acked_us });
@@ -112,6 +117,16 @@ fn what_is_right_is_found_right() {
     assert_eq!(told.judge(&told.answer(Level::Strong, nobody, None, page)), []);
     let behind = told.answer(Level::Strong, nobody, None, Found::Behind);
     assert_eq!(told.judge(&behind), []);
+}
+
+#[test]
+fn to_be_complete_since_something_that_was_cut_is_wrong() {
+    let told = told();
+    assert_eq!(told.strong(10, told.cut(&[6, 5, 4], 6, 3)), [Sin::Wrong]);
+    // The first to come into the log, and received after the oldest that is listed.
+    let late = received([5, 1, 2, 3, 4, 5, 6]);
+    assert_eq!(late.strong(10, late.cut(&[6, 5, 4], 6, 4)), [Sin::Wrong]);
+    assert_eq!(late.strong(10, late.cut(&[6, 5, 4], 6, 6)), []);
 }
 
 #[test]

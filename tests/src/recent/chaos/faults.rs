@@ -26,7 +26,7 @@ const FILLERS: usize = 14;
 const APPLIED_MIN: i64 = 10;
 
 /// A kind of fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     KillPrimary,
@@ -58,10 +58,10 @@ impl Kind {
         Kind::SecondGateway,
     ];
 
-    /// So many, each kind at least once if there is room for it, in any order.
-    pub fn draw(count: usize, chance: &mut Chance) -> Vec<Kind> {
-        let mut kinds = Self::ALL.to_vec();
-        kinds.resize_with(count.max(Self::ALL.len()), || *chance.of(&Self::ALL));
+    /// So many of these, each at least once, in any order.
+    pub fn draw(of: &[Kind], count: usize, chance: &mut Chance) -> Vec<Kind> {
+        let mut kinds = of.to_vec();
+        kinds.resize_with(count.max(of.len()), || *chance.of(of));
         for last in (1..kinds.len()).rev() {
             let other = chance.below(last as u64 + 1);
             kinds.swap(last, usize::try_from(other).expect("below a length"));
@@ -310,10 +310,11 @@ mod tests {
 
     #[test]
     fn every_kind_is_drawn_and_a_seed_names_the_draw() {
-        let drawn = Kind::draw(30, &mut Chance::new(7, 0));
+        let draw = |seed| Kind::draw(&Kind::ALL, 30, &mut Chance::new(seed, 0));
+        let drawn = draw(7);
         assert_eq!(drawn.len(), 30);
         assert!(Kind::ALL.iter().all(|kind| drawn.contains(kind)));
-        assert_eq!(drawn, Kind::draw(30, &mut Chance::new(7, 0)));
-        assert_ne!(drawn, Kind::draw(30, &mut Chance::new(8, 0)));
+        assert_eq!(drawn, draw(7));
+        assert_ne!(drawn, draw(8));
     }
 }

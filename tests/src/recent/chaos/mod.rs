@@ -46,7 +46,7 @@ const PROGRESS: Duration = Duration::from_secs(30);
 const OVERTIME_MAX: u32 = 3;
 
 /// How long and how much.
-#[derive(Clone, Copy, Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct Effort {
     /// Minutes of faults.
     #[arg(long, default_value_t = 10.0)]
@@ -57,6 +57,9 @@ pub struct Effort {
     /// So many faults, at least; the run goes on until they have been.
     #[arg(long, default_value_t = 30)]
     pub faults_min: usize,
+    /// Only these kinds of faults; otherwise all there are.
+    #[arg(long, value_delimiter = ',')]
+    pub kinds: Vec<Kind>,
     /// Lookups begun a second, at all levels.
     #[arg(long, default_value_t = 900)]
     pub lookups_per_s: u32,
@@ -71,13 +74,14 @@ pub struct Effort {
 /// Runs, prints, leaves `target/chaos/recent.json`, and fails if something is not as promised.
 pub fn run(effort: &Effort) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let kinds = Kind::draw(effort.faults_min, &mut Chance::new(effort.seed, 0));
+    let of = if effort.kinds.is_empty() { Kind::ALL.to_vec() } else { effort.kinds.clone() };
+    let kinds = Kind::draw(&of, effort.faults_min, &mut Chance::new(effort.seed, 0));
     let report = runtime.block_on(look(effort, &kinds))?;
     report.print();
     let folder = inputs::target().join("chaos");
     std::fs::create_dir_all(&folder)?;
     let path = folder.join("recent.json");
-    let broken = report.broken_promises(effort.faults_min);
+    let broken = report.broken_promises(&of, effort.faults_min);
     let json = serde_json::json!({"minutes": effort.minutes, "broken_promises": broken, "report": report});
     std::fs::write(&path, serde_json::to_vec_pretty(&json)?)?;
     println!("every figure: {}", path.display());

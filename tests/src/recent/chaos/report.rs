@@ -186,8 +186,8 @@ fn quantiles(us: &Histogram<u64>) -> BTreeMap<&'static str, f64> {
 }
 
 impl Report {
-    /// What is not as promised, for a run of this length.
-    pub fn broken_promises(&self, faults_min: usize) -> Vec<String> {
+    /// What is not as promised, for a run of this length with so many faults of these kinds.
+    pub fn broken_promises(&self, kinds: &[Kind], faults_min: usize) -> Vec<String> {
         let mut broken = Vec::new();
         for (level, figures) in &self.levels {
             if !figures.right() {
@@ -209,8 +209,7 @@ impl Report {
         if (answered as f64) < needed {
             broken.push(format!("{answered} lookups answered at token and strong, of {needed:.0}"));
         }
-        if self.faults.len() < faults_min
-            || Kind::ALL.iter().any(|kind| !self.faults_by_kind.contains_key(kind))
+        if self.faults.len() < faults_min || kinds.iter().any(|kind| !self.faults_by_kind.contains_key(kind))
         {
             broken.push(format!("{} faults, of {} kinds", self.faults.len(), self.faults_by_kind.len()));
         }

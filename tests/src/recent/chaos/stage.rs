@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use reqwest::StatusCode;
+use serde_json::Value;
 use tokio::time::Instant;
 use weir::kafka::partitioner::murmur2_partition;
 
@@ -134,12 +135,12 @@ impl Stage {
         .await;
     }
 
-    /// Waits until the cluster is in order, and every gateway that is up answers for every partition
-    /// out of the store alone and freshly: the projectors are at work. False if that takes too long.
+    /// Waits until the cluster is in order, every gateway that is up answers for every partition out of the store alone and
+    /// freshly, and all of the window is there: nothing is to be filled in any more. False if that takes too long.
     pub async fn recovered(&self, timeout: Duration) -> bool {
         let deadline = Instant::now() + timeout;
         while Instant::now() < deadline {
-            if self.valkey.settled().await.is_some() && self.answers().await {
+            if self.valkey.settled().await.is_some() && self.answers().await && self.is_filled().await {
                 return true;
             }
             tokio::time::sleep(LOOK).await;
@@ -157,6 +158,15 @@ impl Stage {
             }
         }
         true
+    }
+
+    async fn is_filled(&self) -> bool {
+        let to_fill = async || {
+            let answer = self.http.get(self.stays.weir.admin_url("/admin/v1/recent")).send().await.ok()?;
+            let status: Value = serde_json::from_slice(&answer.bytes().await.ok()?).ok()?;
+            status["partitions"].as_array()?.iter().map(|it| it["to_fill"].as_i64()).sum::<Option<i64>>()
+        };
+        to_fill().await == Some(0)
     }
 
     async fn probe(&self, gateway: &Gateway, key: &str) -> bool {
