@@ -219,7 +219,8 @@ async fn a_key_extractor_in_the_shadow_tells_what_it_would_move_and_moves_nothin
         (report["events"].as_u64().unwrap() >= 1000).then_some(report)
     })
     .await;
-    let tenth = report["events"].as_u64().unwrap() / 10;
+    // The first of each ten; the report may be of a batch that is being compared.
+    let tenth = report["events"].as_u64().unwrap().div_ceil(10);
     assert_eq!(
         (report["changed"].as_u64(), report["moved"].as_u64()),
         (Some(tenth), Some(tenth)),

@@ -26,9 +26,10 @@ use crate::ports::StoreError;
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// How often one request is sent on.
 const REDIRECTIONS_MAX: usize = 3;
-/// More commands than these in one go take turns: side by side they would wait for each other until each of them is too
-/// late, and be sent again.
+/// More commands than these in one go take turns, one being sent while another is carried out: all side by side they would
+/// wait for each other until each of them is too late, and be sent again.
 const SHORT_MAX: usize = 32;
+const LONG_AT_ONCE_MAX: usize = 2;
 
 /// The cluster, or a single server without cluster mode.
 pub(super) struct Cluster(Arc<Inner>);
@@ -63,14 +64,15 @@ pub(super) struct Node {
     pub(super) client: Client,
     breaker: Arc<Breaker>,
     /// For what is long.
-    turn: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
     _loading: Arc<Loading>,
 }
 
 impl Node {
     fn new(client: Client, runtime: &Handle) -> Node {
         let loading = Arc::new(Loading(runtime.spawn(load_scripts(client.clone()))));
-        Node { client, breaker: Arc::default(), turn: Arc::new(Semaphore::new(1)), _loading: loading }
+        let turns = Arc::new(Semaphore::new(LONG_AT_ONCE_MAX));
+        Node { client, breaker: Arc::default(), turns, _loading: loading }
     }
 
     /// Sends the commands, unless the node has not answered for a while.
@@ -172,7 +174,7 @@ impl Cluster {
         let mut asking = false;
         let mut temporary = None;
         let _turn = if commands.len() > SHORT_MAX {
-            let turn = Arc::clone(&node.turn).acquire_owned().await.ok();
+            let turn = Arc::clone(&node.turns).acquire_owned().await.ok();
             // Those before us may have found out that the slot is another's now.
             node = self.owner(hash_slot).await?;
             turn

@@ -378,7 +378,7 @@ async fn valkey_keeps_the_contract() {
 async fn however_many_chunks_come_at_once_all_are_taken() {
     const SLOTS: usize = 90;
     const RECORDS: i64 = 256;
-    const KEYS: usize = 15;
+    const KEYS: usize = 5;
     // Its own: the tests beside this one do not want to wait either.
     let servers = Valkey::start(ValkeyOptions::default()).await;
     let settings = valkey::Settings { nodes: servers.addresses(), ..valkey::Settings::default() };

@@ -37,14 +37,9 @@ pub fn on<T>(cores: &CpuSet, act: impl FnOnce() -> Result<T>) -> Result<T> {
     result
 }
 
-/// How a thread is scheduled beside others on its core (`sched(7)`).
+/// A priority in real time (`SCHED_FIFO`, `sched(7)`): such a thread runs as soon as no higher one wants to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rank {
-    /// In real time (`SCHED_FIFO`), at this priority: it runs as soon as it can.
-    First(u8),
-    /// With what all others leave (`SCHED_IDLE`).
-    Last,
-}
+pub struct Rank(pub u8);
 
 /// Ranks all threads of a process; those that they start later inherit it.
 pub fn rank_process(pid: u32, rank: Rank) -> Result<()> {
@@ -58,16 +53,13 @@ pub fn rank_this_thread(rank: Rank) -> Result<()> {
 
 /// By the tool of util-linux: the system call is no safe function of a crate that is here.
 fn chrt(options: &[&str], whom: &str, rank: Rank) -> Result<()> {
-    let (policy, priority) = match rank {
-        Rank::First(priority) => ("--fifo", priority.to_string()),
-        Rank::Last => ("--idle", "0".to_owned()),
-    };
-    let output = Command::new("chrt").args(options).args([policy, "--pid", &priority, whom]).output()?;
+    let priority = rank.0.to_string();
+    let output = Command::new("chrt").args(options).args(["--fifo", "--pid", &priority, whom]).output()?;
     if output.status.success() {
         return Ok(());
     }
     let why = String::from_utf8_lossy(&output.stderr);
-    Err(format!("chrt {policy}: {}; it takes root, or `--no-ranks`", why.trim()).into())
+    Err(format!("chrt: {}; it takes root, or `--no-ranks`", why.trim()).into())
 }
 
 fn only(core: usize) -> CpuSet {

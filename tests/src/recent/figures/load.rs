@@ -53,8 +53,8 @@ pub struct Effort {
     /// Events whose way from ack to visible is measured.
     #[arg(long, default_value_t = 600)]
     pub visible: usize,
-    /// Leave it to the kernel who of generator, Valkey and Kafka comes first on the core they share; otherwise they do in
-    /// this order, each as if it were alone (real time, real time, idle), which takes root.
+    /// Leave it to the kernel where Valkey and Kafka run, and who of generator, Valkey and Kafka comes first; otherwise they
+    /// share the first core, and come in this order (the first two in real time), which takes root.
     #[arg(long)]
     pub no_ranks: bool,
 }
@@ -159,7 +159,7 @@ pub fn run(effort: &Effort) -> Result<()> {
     figures.push(Figure::new("ack to visible: P99, ms", delays.latency.p99_ms).at_most(50.0));
     println!(
         "\ngenerator, Valkey, Kafka: {}",
-        if effort.no_ranks { "as the kernel likes" } else { "in this order: real time, real time, idle" }
+        if effort.no_ranks { "as the kernel likes" } else { "on one core, in this order" }
     );
     settle("load", effort, &figures, &json!({"steps": steps, "windows": windows, "visible": delays}))
 }

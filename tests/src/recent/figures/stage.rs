@@ -39,8 +39,8 @@ impl Default for Setup {
 }
 
 /// Services, and how to start a gateway over them. Whatever it starts runs where [`Cores`] says: gateways on the last
-/// core; the generator on the first; Kafka and Valkey on all of them, where the kernel finds room. On a ranked stage
-/// Valkey stays on the first core, where it gives way to the generator alone, and Kafka gets what all others leave.
+/// core; the generator on the first; Kafka and Valkey on all of them, where the kernel finds room. On a ranked stage both
+/// stay on the first core, Valkey gives way to the generator alone, and Kafka gets what these two leave.
 /// Gateways have no rank: what their own threads do to each other is theirs to answer for.
 pub(super) struct Stage {
     pub(super) runtime: Runtime,
@@ -57,20 +57,20 @@ impl Stage {
     pub(super) fn start(setup: &Setup) -> Result<Stage> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let cores = Cores::split(true)?;
-        let kafka = runtime.block_on(async {
+        let place = if setup.ranked { cores.load } else { Cores::split(false)?.load };
+        let kafka = async {
             let kafka = Kafka::start(KafkaOptions::default()).await;
             kafka.create_topic(ROUTE, setup.partitions, &[]).await;
             kafka
-        });
+        };
+        let kafka = on(&place, || Ok(runtime.block_on(kafka)))?;
         let slow = ("slowlog-log-slower-than".to_owned(), "10000".to_owned());
         let options = ValkeyOptions { settings: vec![slow], ..ValkeyOptions::default() };
-        let place = if setup.ranked { cores.load } else { Cores::split(false)?.load };
         let valkey = on(&place, || Ok(runtime.block_on(Valkey::start(options))))?;
         if setup.ranked {
-            rank_process(kafka.broker(0).pid(), Rank::Last)?;
-            valkey.nodes().iter().try_for_each(|node| rank_process(node.process().pid(), Rank::First(1)))?;
+            valkey.nodes().iter().try_for_each(|node| rank_process(node.process().pid(), Rank(1)))?;
         }
-        let seat = Seat { cores: cores.load, rank: setup.ranked.then_some(Rank::First(2)) };
+        let seat = Seat { cores: cores.load, rank: setup.ranked.then_some(Rank(2)) };
         let config = config(setup, &kafka, &valkey);
         Ok(Stage { runtime, kafka, valkey, cores, partitions: setup.partitions, seat, config })
     }
