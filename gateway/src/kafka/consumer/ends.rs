@@ -169,8 +169,8 @@ impl Sampler {
 
     fn sample(&self) -> Result<Sample, KafkaError> {
         let (requested, requested_ms) = (Instant::now(), unix_ms());
-        let Topics { partitions, ids, starts } = self.topics.clone();
-        let bounds = ask(&self.consumer, slots(&partitions), Offset::End)?
+        let Topics { partitions, ids, starts } = &self.topics;
+        let bounds = ask(&self.consumer, slots(partitions), Offset::End)?
             .into_iter()
             .filter_map(|(slot, end)| {
                 // Asked for at another time: of a topic made anew it may be beyond.
@@ -178,6 +178,7 @@ impl Sampler {
                 Some((slot, Bounds { start, end }))
             })
             .collect();
+        let (partitions, ids) = (partitions.clone(), ids.clone());
         Ok(Sample { requested, requested_ms, bounds, partitions, ids })
     }
 }
