@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::asks::{ById, ByKey, Dice, Event, Keys, Level, Nothing, Writes};
-use super::stage::{ROUTE, Receipt, Setup, Stage, Usage, target};
+use super::stage::{Order, ROUTE, Receipt, Setup, Stage, Usage, target};
 use super::sums::{Latency, Search, of_stream};
 use super::traffic::{Asker, Stream, Traffic, span};
 use super::{Figure, settle};
@@ -113,7 +113,8 @@ const KINDS: [Kind; 6] = [
 
 /// Measures, prints, and fails if a figure is missed.
 pub fn run(effort: &Effort) -> Result<()> {
-    let stage = Stage::start(&Setup { ranked: !effort.no_ranks, ..Setup::default() })?;
+    let order = if effort.no_ranks { Order::Kernel } else { Order::Apart };
+    let stage = Stage::start(&Setup { order, ..Setup::default() })?;
     let weir = stage.gateway()?;
     let keys = Keys::new(effort.keys, stage.partitions);
     stage.preload(&weir, &keys, EVENTS_PER_KEY)?;

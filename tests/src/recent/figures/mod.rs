@@ -43,8 +43,9 @@ impl Figure {
         Figure { name: name.into(), value, limit: None }
     }
 
+    /// Infinitely many are no limit.
     fn at_most(self, most: f64) -> Figure {
-        Figure { limit: Some(Limit::AtMost(most)), ..self }
+        Figure { limit: most.is_finite().then_some(Limit::AtMost(most)), ..self }
     }
 
     fn at_least(self, least: f64) -> Figure {

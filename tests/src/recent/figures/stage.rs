@@ -28,20 +28,30 @@ pub(super) struct Setup {
     pub(super) partitions: i32,
     /// The budget of one partition in Valkey.
     pub(super) partition_bytes_max: u64,
-    /// Whether Kafka and Valkey hold up nobody whom they would not hold up from machines of their own; it takes root.
-    pub(super) ranked: bool,
+    pub(super) order: Order,
+}
+
+/// Who waits for whom, where there are fewer cores than the machines a user has. All but the first take root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// As the kernel likes.
+    Kernel,
+    /// Valkey first, on whatever core: what a command takes is what it takes Valkey.
+    ValkeyFirst,
+    /// Kafka and Valkey hold up nobody whom they would not hold up from machines of their own: both stay on the first
+    /// core, Valkey gives way to the generator alone, and Kafka gets what these two leave.
+    Apart,
 }
 
 impl Default for Setup {
     fn default() -> Setup {
-        Setup { partitions: 6, partition_bytes_max: 64 << 20, ranked: false }
+        Setup { partitions: 6, partition_bytes_max: 64 << 20, order: Order::Kernel }
     }
 }
 
 /// Services, and how to start a gateway over them. Whatever it starts runs where [`Cores`] says: gateways on the last
-/// core; the generator on the first; Kafka and Valkey on all of them, where the kernel finds room. On a ranked stage both
-/// stay on the first core, Valkey gives way to the generator alone, and Kafka gets what these two leave.
-/// Gateways have no rank: what their own threads do to each other is theirs to answer for.
+/// core; the generator on the first; Kafka and Valkey on all of them, where the kernel finds room, unless [`Order`] says
+/// otherwise. Gateways have no rank: what their own threads do to each other is theirs to answer for.
 pub(super) struct Stage {
     pub(super) runtime: Runtime,
     pub(super) kafka: Kafka,
@@ -57,7 +67,8 @@ impl Stage {
     pub(super) fn start(setup: &Setup) -> Result<Stage> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let cores = Cores::split(true)?;
-        let place = if setup.ranked { cores.load } else { Cores::split(false)?.load };
+        let apart = setup.order == Order::Apart;
+        let place = if apart { cores.load } else { Cores::split(false)?.load };
         let kafka = async {
             let kafka = Kafka::start(KafkaOptions::default()).await;
             kafka.create_topic(ROUTE, setup.partitions, &[]).await;
@@ -67,10 +78,10 @@ impl Stage {
         let slow = ("slowlog-log-slower-than".to_owned(), "10000".to_owned());
         let options = ValkeyOptions { settings: vec![slow], ..ValkeyOptions::default() };
         let valkey = on(&place, || Ok(runtime.block_on(Valkey::start(options))))?;
-        if setup.ranked {
+        if setup.order != Order::Kernel {
             valkey.nodes().iter().try_for_each(|node| rank_process(node.process().pid(), Rank(1)))?;
         }
-        let seat = Seat { cores: cores.load, rank: setup.ranked.then_some(Rank(2)) };
+        let seat = Seat { cores: cores.load, rank: apart.then_some(Rank(2)) };
         let config = config(setup, &kafka, &valkey);
         Ok(Stage { runtime, kafka, valkey, cores, partitions: setup.partitions, seat, config })
     }
