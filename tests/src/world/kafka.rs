@@ -33,11 +33,13 @@ pub struct KafkaOptions {
     pub sasl: bool,
     /// Broker properties on top of ours.
     pub properties: Vec<(String, String)>,
+    /// Its Java runs as Kafka's makers have it, for measurements; otherwise it is there soon and small.
+    pub lasting: bool,
 }
 
 impl Default for KafkaOptions {
     fn default() -> Self {
-        Self { brokers: 1, sasl: false, properties: Vec::new() }
+        Self { brokers: 1, sasl: false, properties: Vec::new(), lasting: false }
     }
 }
 
