@@ -26,21 +26,39 @@ static LIBRARY: LazyLock<Validator> = LazyLock::new(|| {
 /// It takes only what the library takes.
 fn is_plain(text: &str) -> bool {
     let Some((local, domain)) = text.split_once('@') else { return false };
-    let word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'+' | b'-');
-    let named = |label: &[u8]| {
-        (1..=LABEL_BYTES_MAX).contains(&label.len())
-            && label.first().is_some_and(u8::is_ascii_alphabetic)
-            && label.last().is_some_and(u8::is_ascii_alphanumeric)
-            && label.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
-            && !label.windows(2).any(|pair| pair == b"--")
-    };
-    local.len() <= PART_BYTES_MAX
-        && domain.len() <= DOMAIN_BYTES_MAX
-        && local
-            .as_bytes()
-            .split(|byte| *byte == b'.')
-            .all(|atom| !atom.is_empty() && atom.iter().all(|byte| word(*byte)))
-        && domain.as_bytes().split(|byte| *byte == b'.').all(named)
+    local.len() <= PART_BYTES_MAX && domain.len() <= DOMAIN_BYTES_MAX && is_local(local) && is_domain(domain)
+}
+
+fn is_local(text: &str) -> bool {
+    let mut before = b'.';
+    for byte in text.bytes() {
+        let fits = match byte {
+            b'.' => before != b'.',
+            _ => byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'+' | b'-'),
+        };
+        if !fits {
+            return false;
+        }
+        before = byte;
+    }
+    before != b'.'
+}
+
+fn is_domain(text: &str) -> bool {
+    let (mut before, mut label_bytes) = (b'.', 0);
+    for byte in text.bytes() {
+        let fits = match byte {
+            b'.' | b'-' => before.is_ascii_alphanumeric(),
+            b'0'..=b'9' => before != b'.',
+            _ => byte.is_ascii_alphabetic(),
+        };
+        label_bytes = if byte == b'.' { 0 } else { label_bytes + 1 };
+        if !fits || label_bytes > LABEL_BYTES_MAX {
+            return false;
+        }
+        before = byte;
+    }
+    before.is_ascii_alphanumeric()
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ pub struct KafkaOptions {
     pub sasl: bool,
     /// Broker properties on top of ours.
     pub properties: Vec<(String, String)>,
-    /// Its Java runs as Kafka's makers have it, for measurements; otherwise it is there soon and small.
+    /// Its Java runs as Kafka's makers have it, for latencies; otherwise it is there soon, small, and done compiling.
     pub lasting: bool,
 }
 

@@ -70,7 +70,7 @@ impl Stage {
         let apart = setup.order == Order::Apart;
         let place = if apart { cores.load } else { Cores::split(false)?.load };
         let kafka = async {
-            let kafka = Kafka::start(KafkaOptions { lasting: true, ..KafkaOptions::default() }).await;
+            let kafka = Kafka::start(KafkaOptions { lasting: apart, ..KafkaOptions::default() }).await;
             kafka.create_topic(ROUTE, setup.partitions, &[]).await;
             kafka
         };
