@@ -1,15 +1,17 @@
 //! One connection to one Valkey node, and what its errors mean. It does not know which node owns what.
 
 use std::fs::File;
+use std::future::{Future as _, poll_fn};
 use std::io::BufReader;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use fred::clients::Client;
 use fred::error::{Error, ErrorKind};
-use fred::interfaces::ClientLike;
+use fred::interfaces::{ClientLike, KeysInterface};
 use fred::rustls::pki_types::pem::PemObject;
 use fred::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use fred::rustls::{ClientConfig, RootCertStore};
@@ -17,7 +19,8 @@ use fred::types::config::{
     Config, ConnectionConfig, CredentialProvider, PerformanceConfig, ReconnectPolicy, Server, ServerConfig,
     TlsConfig, UnresponsiveConfig,
 };
-use fred::types::{Builder, ClusterHash, CustomCommand, RespVersion, Value};
+use fred::types::{Builder, ClusterHash, CustomCommand, Expiration, Key, RespVersion, Value};
+use futures_util::future::{join_all, maybe_done};
 use tokio::runtime::Handle;
 
 use super::{FEED_TIMEOUT, LOOKUP_TIMEOUT, Password, Settings, SettingsError, Tls};
@@ -142,31 +145,64 @@ pub(super) async fn send(
     commands: &[Command],
     asking: bool,
 ) -> Result<Vec<Result<Value, Error>>, Error> {
-    let custom = |name| CustomCommand::new_static(name, ClusterHash::Custom(hash_slot), false);
-    if let ([command], false) = (commands, asking) {
-        return Ok(vec![client.custom(custom(command.name), command.args.clone()).await]);
+    if asking {
+        return send_asking(client, hash_slot, commands).await;
     }
+    if let [command] = commands {
+        return Ok(vec![send_one(client, hash_slot, command).await]);
+    }
+    // Not as a pipeline of fred's: that writes each command to the socket alone. What is queued is written together.
+    let one = |command| Box::pin(maybe_done(send_one(client, hash_slot, command)));
+    let mut sent: Vec<_> = commands.iter().map(one).collect();
+    // A command is queued when it is polled first.
+    poll_fn(|context| {
+        for one in &mut sent {
+            _ = one.as_mut().poll(context);
+        }
+        Poll::Ready(())
+    })
+    .await;
+    join_all(sent.iter_mut().map(Pin::as_mut)).await;
+    let missing = || Err(Error::new(ErrorKind::Protocol, "a reply is missing"));
+    Ok(sent.iter_mut().map(|one| one.as_mut().take_output().unwrap_or_else(missing)).collect())
+}
+
+/// Sends one command. Those that come by the dozen go by fred's own methods: it writes a custom command to the socket
+/// at once, and whatever was queued before it.
+async fn send_one(client: &Client, hash_slot: u16, command: &Command) -> Result<Value, Error> {
+    match (command.name, &command.args[..]) {
+        ("SET", [key, value, Value::String(option), Value::String(until)]) if &**option == "PXAT" => {
+            let until_ms = until.parse().map_err(|_| Error::new(ErrorKind::InvalidArgument, "no time"))?;
+            let key = Key::try_from(key.clone())?;
+            client.set(key, value.clone(), Some(Expiration::PXAT(until_ms)), None, false).await
+        }
+        ("GET", [key]) => client.get(Key::try_from(key.clone())?).await,
+        (name, args) => client.custom(custom(name, hash_slot), args.to_vec()).await,
+    }
+}
+
+fn custom(name: &'static str, hash_slot: u16) -> CustomCommand {
+    CustomCommand::new_static(name, ClusterHash::Custom(hash_slot), false)
+}
+
+/// Each command behind an `ASKING` of its own.
+async fn send_asking(
+    client: &Client,
+    hash_slot: u16,
+    commands: &[Command],
+) -> Result<Vec<Result<Value, Error>>, Error> {
     let pipeline = client.pipeline();
     for command in commands {
-        if asking {
-            let _: () = pipeline.custom(custom("ASKING"), Vec::<Value>::new()).await?;
-        }
-        let _: () = pipeline.custom(custom(command.name), command.args.clone()).await?;
+        let _: () = pipeline.custom(custom("ASKING", hash_slot), Vec::<Value>::new()).await?;
+        let _: () = pipeline.custom(custom(command.name, hash_slot), command.args.clone()).await?;
     }
-    let mut replies = pipeline.try_all::<Value>().await;
-    if asking {
-        let mut at = 0;
-        replies.retain(|_| {
-            at += 1;
-            at % 2 == 0
-        });
-    }
+    let replies: Vec<_> = pipeline.try_all::<Value>().await;
     // A pipeline that failed as a whole has one reply for all.
-    if replies.len() != commands.len() {
+    if replies.len() != 2 * commands.len() {
         let failed = replies.into_iter().find_map(Result::err);
         return Err(failed.unwrap_or_else(|| Error::new(ErrorKind::Protocol, "replies are missing")));
     }
-    Ok(replies)
+    Ok(replies.into_iter().skip(1).step_by(2).collect())
 }
 
 /// What an error asks for.
