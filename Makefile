@@ -41,7 +41,7 @@ chaos-plugins: plugins services ## every rogue guest beside good traffic, and 1 
 
 bench-recent: services ## the read model's figures: hits, load, failover, Valkey away, cold start; in target/recent
 	cargo build --release --workspace --bins
-	worst=0; for figures in hits load failover away cold "cold --valkey-first --events=300000"; do \
+	worst=0; for figures in hits load failover away cold "cold --valkey-first"; do \
 	    $(TARGET)/release/recent $$figures $(ARGS) || { code=$$?; [ $$code -le $$worst ] || worst=$$code; }; \
 	done; exit $$worst
 
