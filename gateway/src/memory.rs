@@ -9,8 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 
 use crate::ports::{
-    Applied, Beginning, Chunk, Digest, Entry, Find, Floor, Generation, Later, LaterAll, LaterEach, LookupKey,
-    Query, Reading, RecentStore, Ref, Slot, Watermark,
+    Applied, Beginning, Chunk, Digest, Entry, EventId, Find, Floor, Generation, Later, LaterAll, LaterEach,
+    LookupKey, Query, Reading, RecentStore, Ref, Slot, Watermark,
 };
 
 /// The store.
@@ -183,8 +183,8 @@ impl Contents {
                     cut_ms: list.iter().skip(most).map(|at| at.time_ms).max(),
                 }
             }),
-            Query::Id(digest) => {
-                let refs: Vec<Ref> = self.ids.get(digest).copied().into_iter().collect();
+            Query::Id(id) => {
+                let refs: Vec<Ref> = self.ids.get(id.digest()).copied().into_iter().collect();
                 Reading { listed: refs.len(), refs, ..nothing }
             }
         }
@@ -263,11 +263,11 @@ impl RecentStore for Memory {
         Box::pin(ready(slots.iter().map(read).collect()))
     }
 
-    fn find<'a>(&'a self, slots: &'a [Slot], digest: &'a Digest) -> LaterAll<'a, Find> {
+    fn find<'a>(&'a self, slots: &'a [Slot], id: &'a EventId) -> LaterAll<'a, Find> {
         let all = self.slots();
         let find = |slot: &Slot| {
             let contents = all.get(slot)?;
-            let at = *contents.ids.get(digest)?;
+            let at = *contents.ids.get(id.digest())?;
             Some(Find { slot: slot.clone(), generation: contents.watermark.generation, at })
         };
         Box::pin(ready(slots.iter().filter_map(find).collect()))

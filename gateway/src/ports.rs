@@ -101,7 +101,8 @@ pub struct Entry {
     pub at: Ref,
     /// The lists it goes into.
     pub keys: Vec<LookupKey>,
-    /// The digests it is found by: of (source, id), and of the id alone. The first record wins.
+    /// The digests it is found by: of (source, id), and of the id alone. The first record with a (source, id) wins; of
+    /// several sources that share an id, any.
     pub ids: [Digest; 2],
     /// What is given back for its offset; opaque to the store.
     pub body: Bytes,
@@ -245,8 +246,35 @@ pub enum Query {
         /// How many the caller shows of one key in all.
         per_key: usize,
     },
-    /// The record of an event, by one of [`Entry::ids`].
-    Id(Digest),
+    /// The record of an event.
+    Id(EventId),
+}
+
+/// An id that is asked for: of whatever source, or of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventId {
+    /// The digest of the id alone.
+    pub alone: Digest,
+    /// That of (source, id), if it is known.
+    pub sourced: Option<Digest>,
+}
+
+impl EventId {
+    /// Which of [`Entry::ids`] it is.
+    pub fn digest(&self) -> &Digest {
+        self.sourced.as_ref().unwrap_or(&self.alone)
+    }
+
+    /// What a record that has it may be found under.
+    pub fn digests(&self) -> impl Iterator<Item = &Digest> + Clone {
+        [&self.alone].into_iter().chain(&self.sourced)
+    }
+
+    /// The first record that has it, of those found under these digests.
+    pub fn first(&self, found: impl IntoIterator<Item = Ref>) -> Option<Ref> {
+        let is_meant = |at: &Ref| self.sourced.is_none_or(|digest| at.id_digest == digest);
+        found.into_iter().filter(is_meant).min_by_key(|at| at.offset)
+    }
 }
 
 /// Where a record may be.
@@ -353,7 +381,7 @@ pub trait RecentStore: Send + Sync {
 
     /// Where the records with an id may be, as far as this client knows the lives of the slots: quick, and proves
     /// nothing. One round trip for each server.
-    fn find<'a>(&'a self, slots: &'a [Slot], digest: &'a Digest) -> LaterAll<'a, Find>;
+    fn find<'a>(&'a self, slots: &'a [Slot], id: &'a EventId) -> LaterAll<'a, Find>;
 
     /// The bodies at these offsets, in their order; `None` where none is kept.
     fn bodies<'a>(

@@ -27,7 +27,10 @@ pub(super) async fn listed(
                 body: bytes::Bytes::new(),
             },
             // Its other names are not known; they lead to a body that is not there, and from there to the log.
-            None => Entry { at, keys: key(query), ids: [at.id_digest; 2], body: bytes::Bytes::new() },
+            None => {
+                let alone = if let Query::Id(id) = query { id.alone } else { at.id_digest };
+                Entry { at, keys: key(query), ids: [at.id_digest, alone], body: bytes::Bytes::new() }
+            }
         }
     };
     Ok(Some((watermark, refs.into_iter().zip(bodies).map(entry).collect())))

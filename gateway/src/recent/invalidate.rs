@@ -12,7 +12,7 @@ use super::control::RecordError;
 use super::control::fact::{Fact, Hex, IDS_MAX, InForce, What, key_digest};
 use super::feed::Positions;
 use super::free::{free, listed};
-use super::record::id_digest;
+use super::record::{event_id, id_digest};
 use super::{Recent, Topic, texts, unix_ms};
 use crate::kafka::consumer::Sample;
 use crate::ports::{Chunk, Floor, Generation, LookupKey, Query, Slot, StoreError};
@@ -267,7 +267,7 @@ impl Target {
                 let key = LookupKey { kind, key: key.clone() };
                 Some(Query::all_of(key, topic.settings.keep().per_key))
             }
-            Target::Id { source, id } => Some(Query::Id(id_digest(source.as_deref(), id))),
+            Target::Id { source, id } => Some(Query::Id(event_id(source.as_deref(), id))),
             Target::Partition(_) | Target::Plugin(_) | Target::Schema(_) => None,
         }
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::answer::{Event, Page};
 use super::control::STALE_MAX;
 use super::listing::{Cursor, Listing};
-use super::record::id_digest;
+use super::record::event_id;
 use super::view::{Hit, Need, View};
 use super::{Counts, Recent, Topic, texts};
 use crate::kafka::consumer::Sample;
@@ -142,13 +142,13 @@ impl Recent {
     pub async fn by_id(&self, route: &str, ask: &ById) -> Result<Event, Problem> {
         let topic = self.topic(route)?;
         texts::attributes(&[Some(&ask.id), ask.source.as_deref()])?;
-        let digest = id_digest(ask.source.as_deref(), &ask.id);
-        let query = Query::Id(digest);
+        let id = event_id(ask.source.as_deref(), &ask.id);
+        let query = Query::Id(id);
         let deadline = Instant::now() + LOOKUP_TIMEOUT;
         let slots = self.slots(topic)?;
         let sample = self.begin(ask.level, deadline).await?;
         // Found in one partition is enough; that it is in none must be certain of all.
-        let quick = tokio::time::timeout_at(deadline.into(), self.find(topic, &slots, &digest)).await;
+        let quick = tokio::time::timeout_at(deadline.into(), self.find(topic, &slots, id)).await;
         let quick = quick.map_err(|_| self.behind())?;
         if let Some(event) = self.first(topic, quick, deadline).await? {
             return Ok(event);
@@ -165,7 +165,7 @@ impl Recent {
         let hidden = hidden || !found.hits.is_empty();
         match self.first(topic, found, deadline).await? {
             Some(event) => Ok(event),
-            None if hidden || self.control.erased(&topic.topic, &digest) => Err(erased()),
+            None if hidden || self.control.erased(&topic.topic, id.digest()) => Err(erased()),
             // It may be among what is not filled in yet.
             None if filling => Err(self.behind()),
             None => Err(not_in_window(since_ms)),

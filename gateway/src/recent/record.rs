@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::body::Body;
 use super::envelope::{Envelope, is_envelope};
-use crate::ports::{Digest, Entry, Generation, LookupKey, Ref};
+use crate::ports::{Digest, Entry, EventId, Generation, LookupKey, Ref};
 use crate::route::KEY_BYTES_MAX;
 
 /// The most lookup keys one record is listed under.
@@ -86,6 +86,11 @@ impl Erasure {
 
 fn partition_key(record: &impl Message) -> Option<&str> {
     record.key().and_then(|key| std::str::from_utf8(key).ok())
+}
+
+/// An id as the store is asked for it.
+pub(crate) fn event_id(source: Option<&str>, id: &str) -> EventId {
+    EventId { alone: id_digest(None, id), sourced: source.map(|source| id_digest(Some(source), id)) }
 }
 
 /// The digest an event is found by: of its (source, id), or of its id alone.

@@ -14,7 +14,7 @@ use super::lookup::{MinPosition, not_in_window, position_unknown};
 use super::record::Logged;
 use super::shown::Identity;
 use super::{Counts, Recent, Topic, unix_ms};
-use crate::ports::{Chunk, Digest, Find, Generation, Query, Reading, Ref, Slot, Watermark};
+use crate::ports::{Chunk, Digest, EventId, Find, Generation, Query, Reading, Ref, Slot, Watermark};
 use crate::problem::{Code, Problem};
 
 /// An answer without `min_position` may be this old.
@@ -157,7 +157,7 @@ fn matches(query: &Query, event: &Logged) -> bool {
     match query {
         Query::Watermark => false,
         Query::Key { key, .. } => event.keys.contains(key),
-        Query::Id(digest) => event.ids.contains(digest),
+        Query::Id(id) => event.ids.contains(id.digest()),
     }
 }
 
@@ -193,10 +193,10 @@ impl Recent {
 
     /// The event with this id, if the store finds it at first glance: in which slots it is, and then what these say of
     /// it, and its body beside.
-    pub(super) async fn find(&self, topic: &Topic, slots: &[Slot], digest: &Digest) -> Listing {
-        let finds = match self.shown.place(&topic.topic, digest) {
+    pub(super) async fn find(&self, topic: &Topic, slots: &[Slot], id: EventId) -> Listing {
+        let finds = match self.shown.place(&topic.topic, id.digest()) {
             Some(find) => vec![find],
-            None => self.store.find(slots, digest).await,
+            None => self.store.find(slots, &id).await,
         };
         let places: Vec<Slot> = finds.iter().map(|find| find.slot.clone()).collect();
         let hit = |find: &Find| Hit {
@@ -206,13 +206,13 @@ impl Recent {
             body: None,
         };
         let hits: Vec<Hit> = finds.iter().map(hit).collect();
-        let query = Query::Id(*digest);
+        let query = Query::Id(id);
         // The bodies are kept: whoever asks for them next has them at once.
         let (views, _) = join(self.glances(topic, &places, &query), self.bodies(topic, &hits)).await;
         let found = Listing::of(topic, views.into_iter().filter_map(Result::ok).collect());
         // Listed newest first; the first one is asked for.
         let place = found.hits.last().map(|hit| hit.place(topic));
-        self.shown.note_place(&topic.topic, digest, place);
+        self.shown.note_place(&topic.topic, id.digest(), place);
         found
     }
 

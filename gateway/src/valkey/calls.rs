@@ -74,9 +74,9 @@ impl Listing {
         }
         listing.lists = listing.keys.len() - 1;
         for entry in entries {
-            for id in &entry.ids {
-                listing.add(names.id(generation, id), entry, expiry(entry) + OUTLIVE_MS);
-            }
+            let [sourced, alone] = entry.ids.map(|id| names.id(generation, &id));
+            listing.add(alone, entry, expiry(entry) + OUTLIVE_MS);
+            listing.keys.push(sourced);
         }
         listing
     }

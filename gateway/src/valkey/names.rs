@@ -12,7 +12,7 @@ pub(super) struct Names {
 
 impl Names {
     pub(super) fn of(slot: &Slot) -> Names {
-        Names { tag: format!("{{w2:{}:{}:{}}}", slot.topic.len(), slot.topic, slot.partition) }
+        Names { tag: format!("{{w3:{}:{}:{}}}", slot.topic.len(), slot.topic, slot.partition) }
     }
 
     /// Valkey's hash slot of all of these names.
@@ -31,7 +31,8 @@ impl Names {
         format!("{}:l:{generation}:{}:{}:{}", self.tag, key.kind.len(), key.kind, key.key).into()
     }
 
-    /// STRING: the ref of the first record with this digest.
+    /// STRING: the ref of the first record with this digest, of an id alone or, where that is taken by another source's
+    /// record, of a (source, id).
     pub(super) fn id(&self, generation: Generation, digest: &Digest) -> Value {
         let mut name = format!("{}:i:{generation}:", self.tag).into_bytes();
         name.extend_from_slice(digest);

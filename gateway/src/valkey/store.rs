@@ -19,7 +19,7 @@ use super::node::{Advice, Command, advice};
 use super::reply::{array, outcome, refs, unexpected, watermark};
 use super::scripts::{FLOOR, FREE, OPEN, READ, text};
 use crate::ports::{
-    Applied, Beginning, Chunk, Digest, Entry, Find, Floor, Generation, Later, LaterAll, LaterEach, Query,
+    Applied, Beginning, Chunk, Entry, EventId, Find, Floor, Generation, Later, LaterAll, LaterEach, Query,
     Reading, RecentStore, Ref, Slot, StoreError, Watermark,
 };
 
@@ -247,19 +247,20 @@ impl Valkey {
     }
 
     /// No script: what is found here is read again with its certificate, and a plain GET costs a third.
-    async fn find_id(&self, slots: &[Slot], digest: &Digest) -> Vec<Find> {
+    async fn find_id(&self, slots: &[Slot], id: &EventId) -> Vec<Find> {
         let known: Vec<(&Slot, Generation)> =
             slots.iter().filter_map(|slot| Some((slot, self.generations.get(slot)?))).collect();
-        let get = |(slot, generation): &(&Slot, Generation)| {
-            let names = Names::of(slot);
-            (names.hash_slot(), Command { name: "GET", args: vec![names.id(*generation, digest)] })
+        let gets = |(slot, generation): &(&Slot, Generation)| {
+            let (names, generation) = (Names::of(slot), *generation);
+            let get = |name| (names.hash_slot(), Command { name: "GET", args: vec![name] });
+            id.digests().map(|digest| get(names.id(generation, digest))).collect::<Vec<_>>()
         };
-        let replies = self.cluster.run_each(known.iter().map(get).collect()).await;
-        let find = |((slot, generation), reply): ((&Slot, Generation), Option<Value>)| {
-            let at = Ref::from_bytes(reply?.as_bytes()?)?;
-            Some(Find { slot: slot.clone(), generation, at })
+        let replies = self.cluster.run_each(known.iter().flat_map(gets).collect()).await;
+        let find = |((slot, generation), replies): ((&Slot, Generation), &[Option<Value>])| {
+            let found = replies.iter().filter_map(|reply| Ref::from_bytes(reply.as_ref()?.as_bytes()?));
+            Some(Find { slot: slot.clone(), generation, at: id.first(found)? })
         };
-        known.into_iter().zip(replies).filter_map(find).collect()
+        known.into_iter().zip(replies.chunks(id.digests().count())).filter_map(find).collect()
     }
 
     fn reading(&self, slot: &Slot, query: &Query, reply: Value) -> Result<Option<Reading>, StoreError> {
@@ -270,12 +271,13 @@ impl Valkey {
         let (Some(listed), Some(found), Some(cut)) = (reply.next(), reply.next(), reply.next()) else {
             return Ok((*query == Query::Watermark).then(|| Reading::of(Some(watermark))));
         };
-        Ok(Some(Reading {
-            watermark: Some(watermark),
-            refs: refs(&found)?,
-            listed: listed.as_usize().ok_or_else(|| unexpected("no length"))?,
-            cut_ms: refs(&cut)?.iter().map(|at| at.time_ms).max(),
-        }))
+        let listed = listed.as_usize().ok_or_else(|| unexpected("no length"))?;
+        let cut_ms = refs(&cut)?.iter().map(|at| at.time_ms).max();
+        let (refs, listed) = match (query, refs(&found)?) {
+            (Query::Id(id), found) => id.first(found).map_or((Vec::new(), 0), |first| (vec![first], 1)),
+            (_, found) => (found, listed),
+        };
+        Ok(Some(Reading { watermark: Some(watermark), refs, listed, cut_ms }))
     }
 
     async fn get_bodies(
@@ -308,8 +310,8 @@ fn read_command(names: &Names, query: &Query, known: Option<Generation>, with_so
             keys.push(names.list(generation, key));
             args.extend([text("list"), text(count), text(per_key)]);
         }
-        Query::Id(digest) => {
-            keys.push(names.id(generation, digest));
+        Query::Id(id) => {
+            keys.extend(id.digests().map(|digest| names.id(generation, digest)));
             args.push(text("id"));
         }
     }
@@ -352,8 +354,8 @@ impl RecentStore for Valkey {
         Box::pin(self.read_all(slots, query))
     }
 
-    fn find<'a>(&'a self, slots: &'a [Slot], digest: &'a Digest) -> LaterAll<'a, Find> {
-        Box::pin(self.find_id(slots, digest))
+    fn find<'a>(&'a self, slots: &'a [Slot], id: &'a EventId) -> LaterAll<'a, Find> {
+        Box::pin(self.find_id(slots, id))
     }
 
     fn on_this_runtime(&self) -> Option<Arc<dyn RecentStore>> {

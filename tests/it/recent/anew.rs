@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use weir::kafka::partitioner::murmur2_partition;
 use weir::ports::{
-    Applied, Beginning, Chunk, Digest, Entry, Find, Generation, Later, LaterAll, LaterEach, Query, Reading,
+    Applied, Beginning, Chunk, Entry, EventId, Find, Generation, Later, LaterAll, LaterEach, Query, Reading,
     RecentStore, Slot, Watermark,
 };
 use weir::problem::{Code, Problem};
@@ -65,8 +65,8 @@ impl RecentStore for Held {
         self.store.read_each(slots, query)
     }
 
-    fn find<'a>(&'a self, slots: &'a [Slot], digest: &'a Digest) -> LaterAll<'a, Find> {
-        self.store.find(slots, digest)
+    fn find<'a>(&'a self, slots: &'a [Slot], id: &'a EventId) -> LaterAll<'a, Find> {
+        self.store.find(slots, id)
     }
 
     fn bodies<'a>(

@@ -47,7 +47,7 @@ fn erased() -> (u16, Value) {
 
 /// The store forgets the slot of a receipt.
 async fn lose_slot(client: &Client, receipt: &Value) {
-    let tag = format!("{{w2:{}:{}:{}}}", client.route.len(), client.route, receipt["partition"]);
+    let tag = format!("{{w3:{}:{}:{}}}", client.route.len(), client.route, receipt["partition"]);
     let node = shared_valkey().await.primary_of(&tag).await.unwrap();
     node.call(&["DEL", &format!("{tag}:w")]).await.unwrap();
 }

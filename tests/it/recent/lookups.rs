@@ -343,7 +343,7 @@ async fn a_lost_slot_is_built_anew_and_a_lost_body_read_from_the_log() {
     let ask = ByKey { min_position: Some(place), ..key("lost") };
     assert_eq!(ids(&model.by_key(ask.clone()).await.unwrap().events), ["l-1"]);
 
-    let tag = format!("{{w2:{}:{}:{}}}", model.topic.len(), model.topic, place.partition);
+    let tag = format!("{{w3:{}:{}:{}}}", model.topic.len(), model.topic, place.partition);
     let node = shared_valkey().await.primary_of(&tag).await.unwrap();
     let generation = node.call(&["HGET", &format!("{tag}:w"), "g"]).await.unwrap().text();
     let body = format!("{tag}:b:{generation}:{}", place.offset);

@@ -34,7 +34,9 @@ fn entry(offset: i64, key: &str) -> Entry {
     let own = u8::try_from(offset % 251).unwrap();
     let at = Ref { offset, time_ms: now_ms(), type_digest: [1; 8], id_digest: [own; 16] };
     let body = Bytes::from(format!("body of {offset}"));
-    Entry { at, keys: vec![partition_key(key)], ids: [[own; 16], [own.wrapping_add(1); 16]], body }
+    let mut alone = [own; 16];
+    alone[0] = 255;
+    Entry { at, keys: vec![partition_key(key)], ids: [at.id_digest, alone], body }
 }
 
 fn chunk(from: i64, to: i64, entries: Vec<Entry>) -> Chunk {

@@ -90,12 +90,13 @@ async fn apply_lists_skips_trims_and_expires() {
         args.extend([listed.as_slice(), expiry]);
     }
     args.extend([refs[0].as_slice(), late, refs[1].as_slice(), late]);
-    let keys = ["w", "l", "l", "l", "l", "i", "i"];
+    let keys = ["w", "l", "l", "l", "l", "i", "is", "i", "is"];
     assert_eq!(texts(&slot.run(APPLY, &keys, &args).await), ["OK"]);
     let list = slot.call("LRANGE", "l", &["0", "-1"]).await;
     let expected: Vec<Reply> = [3, 2, 1].into_iter().map(|offset| Reply::Bytes(reference(offset))).collect();
     assert_eq!(list.items(), expected);
     assert_eq!(slot.call("GET", "i", &[]).await, Reply::Bytes(reference(0)), "the first with an id wins");
+    assert_eq!(slot.call("EXISTS", "is", &[]).await, Reply::Integer(0), "one entry is enough");
     assert_eq!(slot.call("PEXPIRETIME", "l", &[]).await, Reply::Integer(99_999_999_999_999));
     assert_eq!(texts(&slot.call("HMGET", "w", &["o", "f"]).await), ["4", "100"]);
     // The same again changes nothing, not even the freshness backwards.
@@ -103,6 +104,32 @@ async fn apply_lists_skips_trims_and_expires() {
     assert_eq!(texts(&slot.run(APPLY, &keys, &args).await), ["OK"]);
     assert_eq!(slot.call("LRANGE", "l", &["0", "-1"]).await, list);
     assert_eq!(texts(&slot.call("HMGET", "w", &["o", "f"]).await), ["4", "100"]);
+}
+
+#[tokio::test]
+async fn sources_that_share_an_id_have_entries_of_their_own() {
+    let mut slot = Tagged::new().await;
+    slot.run(OPEN, &["w"], &[b"", b"aa", b"2", b"0", b"0", b"9/9"]).await;
+    let of = |offset: u64, source: u8| -> Vec<u8> { [&reference(offset)[..24], &[source; 16]].concat() };
+    let expiry: &[u8] = b"99999999999999";
+    let (a2, b3, b4) = (of(2, b'a'), of(3, b'b'), of(4, b'b'));
+    let args: [&[u8]; 12] = [b"aa", b"2", b"5", b"", b"9", b"0", &a2, expiry, &b3, expiry, &b4, expiry];
+    let keys = ["w", "i", "ia", "i", "ib", "i", "ib"];
+    assert_eq!(texts(&slot.run(APPLY, &keys, &args).await), ["OK"]);
+    let entries = |[alone, a, b]: [Option<&[u8]>; 3]| {
+        let reply = |bytes: Option<&[u8]>| bytes.map_or(Reply::Nil, |bytes| Reply::Bytes(bytes.to_vec()));
+        [("i", reply(alone)), ("ia", reply(a)), ("ib", reply(b))]
+    };
+    for (name, expected) in entries([Some(&a2), None, Some(&b3)]) {
+        assert_eq!(slot.call("GET", name, &[]).await, expected, "{name}");
+    }
+    // Filled in: an older one of each.
+    let (a0, b1) = (of(0, b'a'), of(1, b'b'));
+    let args: [&[u8]; 10] = [b"aa", b"0", b"2", b"", b"9", b"0", &b1, expiry, &a0, expiry];
+    assert_eq!(texts(&slot.run(FILL, &["w", "i", "ib", "i", "ia"], &args).await), ["OK"]);
+    for (name, expected) in entries([Some(&a0), None, Some(&b1)]) {
+        assert_eq!(slot.call("GET", name, &[]).await, expected, "{name}");
+    }
 }
 
 #[tokio::test]
@@ -122,7 +149,7 @@ async fn read_answers_with_the_watermark_of_the_same_moment() {
     let ref0 = reference(0);
     let expiry: &[u8] = b"99999999999999";
     let args: [&[u8]; 10] = [b"aa", b"0", b"1", b"100", b"3", b"1", &ref0, expiry, &ref0, expiry];
-    slot.run(APPLY, &["w", "l", "i"], &args).await;
+    slot.run(APPLY, &["w", "l", "i", "is"], &args).await;
     let watermark = Reply::Bytes(b"aa 1 100 0 0 0 9/9".to_vec());
     let found = |refs: &[u8], cut: &[u8]| {
         let length = i64::try_from(refs.len() / 40).unwrap();
@@ -134,6 +161,7 @@ async fn read_answers_with_the_watermark_of_the_same_moment() {
     assert_eq!(slot.run(READ, &["w", "i"], &[b"aa", b"id"]).await, found(&ref0, b""));
     assert_eq!(slot.run(READ, &["w", "l2"], &[b"aa", b"list", b"9", b"9"]).await, found(b"", b""));
     assert_eq!(slot.run(READ, &["w", "i2"], &[b"aa", b"id"]).await, found(b"", b""));
+    assert_eq!(slot.run(READ, &["w", "i2", "i"], &[b"aa", b"id"]).await, found(&ref0, b""));
     for named in [&b"bb"[..], b""] {
         let other = slot.run(READ, &["w", "l"], &[named, b"list", b"9", b"9"]).await;
         assert_eq!(
@@ -177,7 +205,7 @@ async fn free_takes_one_record_out_of_everything() {
     let expiry: &[u8] = b"99999999999999";
     let mut args: Vec<&[u8]> = vec![b"aa", b"0", b"2", b"", b"9", b"3"];
     args.extend([&ref0, expiry, &ref0, expiry, &ref1, expiry, &ref0, expiry, &ref1, expiry]);
-    slot.run(APPLY, &["w", "l", "l2", "l", "i", "i2"], &args).await;
+    slot.run(APPLY, &["w", "l", "l2", "l", "i", "is", "i2", "is"], &args).await;
     slot.call("SET", "b", &["the body"]).await;
     assert_eq!(texts(&slot.run(FREE, &keys, &[b"aa", &ref0, b"9"]).await), ["OK"]);
     assert_eq!(slot.call("LRANGE", "l", &["0", "-1"]).await.items(), [Reply::Bytes(ref1.clone())]);
@@ -241,13 +269,13 @@ async fn fill_lists_behind_what_is_there_as_far_as_lists_go() {
     let refs: Vec<Vec<u8>> = (0..6).map(reference).collect();
     let (early, late): (&[u8], &[u8]) = (b"88888888888888", b"99999999999999");
     let args: [&[u8]; 10] = [b"aa", b"5", b"6", b"", b"3", b"1", &refs[5], early, &refs[5], early];
-    slot.run(APPLY, &["w", "l", "i"], &args).await;
+    slot.run(APPLY, &["w", "l", "i", "is"], &args).await;
     let mut args: Vec<&[u8]> = vec![b"aa", b"1", b"5", b"", b"3", b"4"];
     for (offset, expiry) in [(4, early), (3, late), (2, early), (1, early)] {
         args.extend([refs[offset].as_slice(), expiry]);
     }
     args.extend([refs[4].as_slice(), late]);
-    assert_eq!(texts(&slot.run(FILL, &["w", "l", "l", "l", "l2", "i"], &args).await), ["OK"]);
+    assert_eq!(texts(&slot.run(FILL, &["w", "l", "l", "l", "l2", "i", "is"], &args).await), ["OK"]);
     let list = |offsets: &[usize]| -> Vec<Reply> {
         offsets.iter().map(|offset| Reply::Bytes(refs[*offset].clone())).collect()
     };
@@ -256,5 +284,6 @@ async fn fill_lists_behind_what_is_there_as_far_as_lists_go() {
     assert_eq!(slot.call("PEXPIRETIME", "l", &[]).await, Reply::Integer(99_999_999_999_999));
     assert_eq!(slot.call("PEXPIRETIME", "l2", &[]).await, Reply::Integer(88_888_888_888_888));
     assert_eq!(slot.call("GET", "i", &[]).await, Reply::Bytes(refs[4].clone()), "the older one wins");
+    assert_eq!(slot.call("EXISTS", "is", &[]).await, Reply::Integer(0));
     assert_eq!(texts(&slot.call("HMGET", "w", &["b", "bt"]).await), ["1", "60"], "its time is not told");
 }

@@ -1,8 +1,10 @@
 -- apply: lists records, in the order of the log, and moves the watermark behind them, in one step.
--- KEYS  watermark, then one list per (record, key) by rising offset, then one entry per (record, id digest)
+-- KEYS  watermark, then one list per (record, key) by rising offset, then two entries per record: of its id alone, and
+--       of its (source, id), which it gets only where another source's record has the first
 --       (the last ref of a list that is full is never shown: its time is the newest of all that were cut)
 -- ARGV  generation, from, to, fresh (ms; '' = not known), refs a list holds at most, number of lists,
---       then for each of the other KEYS: ref (40 B, its first 8 the offset), expiry (ms since 1970)
+--       then for each list and each two entries: ref (40 B: the first 8 its offset, the last 16 the digest of its
+--       (source, id)), expiry (ms since 1970)
 -- reply {'OK'} | {'GAP', next} | {'GEN', generation} | {'NOGEN'}; only OK changed anything
 -- cost  O(keys), each O(1)
 local w = redis.call('HMGET', KEYS[1], 'g', 'o', 'f')
@@ -10,12 +12,17 @@ if not w[1] then return {'NOGEN'} end
 if w[1] ~= ARGV[1] then return {'GEN', w[1]} end
 local next, to, most, lists = tonumber(w[2]), tonumber(ARGV[3]), tonumber(ARGV[5]), tonumber(ARGV[6])
 if tonumber(ARGV[2]) > next then return {'GAP', w[2]} end
-for i = 2, #KEYS do
-  local ref, expiry = ARGV[3 + 2 * i], ARGV[4 + 2 * i]
+for n = 1, (#ARGV - 6) / 2 do
+  local ref, expiry = ARGV[5 + 2 * n], ARGV[6 + 2 * n]
   if struct.unpack('>i8', ref) >= next then
-    if i > lists + 1 then
-      redis.call('SET', KEYS[i], ref, 'NX', 'PXAT', expiry)
+    if n > lists then
+      local i = 2 * n - lists
+      local first = redis.call('SET', KEYS[i], ref, 'NX', 'GET', 'PXAT', expiry)
+      if first and string.sub(first, 25) ~= string.sub(ref, 25) then
+        redis.call('SET', KEYS[i + 1], ref, 'NX', 'PXAT', expiry)
+      end
     else
+      local i = n + 1
       local length = redis.call('LPUSH', KEYS[i], ref)
       if length > most then
         local cut, last = redis.call('RPOP', KEYS[i]), redis.call('LINDEX', KEYS[i], -1)

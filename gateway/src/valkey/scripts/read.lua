@@ -1,5 +1,5 @@
 -- read: a list or an id entry, and the watermark of the same moment.
--- KEYS  watermark [, list or id entry]
+-- KEYS  watermark [, list or id entries]
 -- ARGV  generation ('' = not known), what: 'list' | 'id' | 'none' [, refs wanted, refs the caller shows at most]
 -- reply {} (not open) | {watermark} (another life than the caller named it by, or none asked for)
 --       | {watermark, length, refs, cut}; watermark = 'generation next fresh floor-offset floor-time start extent',
@@ -11,8 +11,9 @@ if not w[1] then return {} end
 local watermark = table.concat(w, ' ')
 if ARGV[2] == 'none' or w[1] ~= ARGV[1] then return {watermark} end
 if ARGV[2] == 'id' then
-  local ref = redis.call('GET', KEYS[2])
-  return {watermark, ref and 1 or 0, ref or '', ''}
+  local refs = ''
+  for i = 2, #KEYS do refs = refs .. (redis.call('GET', KEYS[i]) or '') end
+  return {watermark, #refs / 40, refs, ''}
 end
 local length, cut = redis.call('LLEN', KEYS[2]), ''
 local most = math.min(ARGV[4], string.match(w[7], '%d+$'))

@@ -188,7 +188,7 @@ pub fn partition_of(key: &str) -> i32 {
 
 /// The hash tag under which a partition is kept.
 pub fn tag(partition: i32) -> String {
-    format!("{{w2:{}:{TOPIC}:{partition}}}", TOPIC.len())
+    format!("{{w3:{}:{TOPIC}:{partition}}}", TOPIC.len())
 }
 
 pub fn hash_slot(partition: i32) -> u16 {

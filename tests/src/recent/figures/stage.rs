@@ -128,7 +128,7 @@ impl Stage {
 
     /// The Valkey node that serves a partition's slot.
     pub(super) async fn primary_of(&self, partition: i32) -> Option<&Node> {
-        let tag = format!("{{w2:{}:{ROUTE}:{partition}}}", ROUTE.len());
+        let tag = format!("{{w3:{}:{ROUTE}:{partition}}}", ROUTE.len());
         self.valkey.primary_of(&tag).await
     }
 
