@@ -19,7 +19,7 @@ mkdir "$WEIR_CANARY_FOLDER"
 # The shell has no `pipefail`, so cargo's status goes through a file.
 {
     status=0
-    cargo test --release --workspace --no-fail-fast 2>&1 || status=$?
+    cargo --config .cargo/test.toml test --release --workspace --no-fail-fast 2>&1 || status=$?
     echo "$status" >"$target/test.status"
 } | tee "$log"
 status=$(cat "$target/test.status")
