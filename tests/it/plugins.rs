@@ -68,6 +68,21 @@ pub(crate) fn event(number: usize, sinful: bool) -> Value {
     event
 }
 
+/// Sends these, and again what was turned away as a busy machine has no time for slow plugins: the gateway asks for that.
+async fn patiently(client: &Client, events: &[Value]) -> Vec<Value> {
+    let mut results: Vec<Value> = Vec::new();
+    until("the route has time for all of them", Duration::from_secs(60), async || {
+        let answer = client.event(json!(events[results.len()..]).to_string()).await;
+        assert!(matches!(answer.status, 200 | 207 | 503), "{}", answer.body);
+        let told = answer.body["results"].as_array().into_iter().flatten();
+        // Those turned away are the last.
+        results.extend(told.take_while(|one| one["problem"]["code"] != "overloaded").cloned());
+        (results.len() == events.len()).then_some(())
+    })
+    .await;
+    results
+}
+
 /// Every way in which one event can bring its call down, each in an array of good ones.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_brings_its_call_down_is_kept_aside_alone() {
@@ -83,11 +98,9 @@ async fn an_event_that_brings_its_call_down_is_kept_aside_alone() {
     ] {
         let client = rogue(sin, "").await;
         let sent: Vec<Value> = (0..100).map(|number| event(number, number % 40 == 7)).collect();
-        let answer = client.event(json!(sent).to_string()).await;
-        assert_eq!(answer.status, 200, "{sin}: {}", answer.body);
-        let results = answer.body["results"].as_array().unwrap();
+        let results = patiently(&client, &sent).await;
         let (bad, good): (Vec<_>, Vec<_>) =
-            sent.iter().zip(results).partition(|(sent, _)| sent["sin"] == "yes");
+            sent.iter().zip(&results).partition(|(sent, _)| sent["sin"] == "yes");
         assert_eq!((bad.len(), good.len()), (3, 97));
 
         let mut log = HashMap::new();

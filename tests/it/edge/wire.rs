@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::Value;
 use weir_tests::world::canaries;
 
-/// Longer than anything here may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than anything here may take: the gateway gives slow plugins ten seconds, and Kafka another ten.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A request that both protocols can carry.
 #[derive(Clone, Debug)]

@@ -122,7 +122,7 @@ impl Rogue {
             Sin::Recurse => drop(std::hint::black_box(recurse(u64::MAX))),
             // Milliseconds, and an end.
             Sin::Crawl => {
-                (0..10_000_000_u32).for_each(|step| {
+                (0..4_000_000_u32).for_each(|step| {
                     std::hint::black_box(step);
                 });
             }
