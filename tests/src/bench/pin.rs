@@ -2,6 +2,9 @@
 //! Affinity is inherited at spawn, so a thread moves itself before it starts a child; no tool is needed.
 
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 
 use rustix::thread::{CpuSet, gettid, sched_getaffinity, sched_setaffinity};
 
@@ -43,18 +46,67 @@ pub struct Rank(pub u8);
 
 /// Ranks all threads of a process; those that they start later inherit it.
 pub fn rank_process(pid: u32, rank: Rank) -> Result<()> {
-    chrt(&["--all-tasks"], &pid.to_string(), rank)
+    chrt(&["--all-tasks", "--fifo"], &pid.to_string(), rank)
 }
 
 /// Ranks the thread that calls it.
 pub fn rank_this_thread(rank: Rank) -> Result<()> {
-    chrt(&[], &gettid().as_raw_nonzero().to_string(), rank)
+    chrt(&["--fifo"], &this_thread(), rank)
+}
+
+/// Keeps cores from falling asleep as long as it lives: a thread on each, named [`AWAKE`], that turns on the spot whenever
+/// nobody else there has anything to do (`SCHED_IDLE`). A hypervisor gives the core of a virtual machine away as soon as it
+/// halts, and back milliseconds after it is wanted: that is a latency of the machine, as deep sleep is of one that is not
+/// virtual.
+pub struct Awake {
+    end: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<Result<()>>>,
+}
+
+/// The kind of thread (see [`super::cpu`]) whose time nobody spent.
+pub const AWAKE: &str = "awake";
+
+impl Awake {
+    /// Begins with it, on every core that this process may use.
+    pub fn keep() -> Result<Awake> {
+        let all = sched_getaffinity(None)?;
+        let end = Arc::new(AtomicBool::new(false));
+        let keep = |core| {
+            let end = Arc::clone(&end);
+            let turn = move || {
+                chrt(&["--idle"], &this_thread(), Rank(0))?;
+                on(&only(core), || {
+                    while !end.load(Ordering::Relaxed) {}
+                    Ok(())
+                })
+            };
+            std::thread::Builder::new().name(AWAKE.to_owned()).spawn(turn)
+        };
+        let cores = (0..CpuSet::MAX_CPU).filter(|&core| all.is_set(core));
+        let threads = cores.map(keep).collect::<std::io::Result<_>>()?;
+        Ok(Awake { end, threads })
+    }
+}
+
+impl Drop for Awake {
+    fn drop(&mut self) {
+        self.end.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            if let Ok(Err(error)) = thread.join() {
+                eprintln!("a core could fall asleep: {error}");
+            }
+        }
+    }
+}
+
+fn this_thread() -> String {
+    gettid().as_raw_nonzero().to_string()
 }
 
 /// By the tool of util-linux: the system call is no safe function of a crate that is here.
 fn chrt(options: &[&str], whom: &str, rank: Rank) -> Result<()> {
     let priority = rank.0.to_string();
-    let output = Command::new("chrt").args(options).args(["--fifo", "--pid", &priority, whom]).output()?;
+    let output = Command::new("chrt").args(options).args(["--pid", &priority, whom]).output()?;
     if output.status.success() {
         return Ok(());
     }

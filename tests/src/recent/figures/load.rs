@@ -53,8 +53,9 @@ pub struct Effort {
     /// Events whose way from ack to visible is measured.
     #[arg(long, default_value_t = 600)]
     pub visible: usize,
-    /// Leave it to the kernel where Valkey and Kafka run, and who of generator, Valkey and Kafka comes first; otherwise they
-    /// share the first core, and come in this order (the first two in real time), which takes root.
+    /// Leave it to the kernel where Valkey and Kafka run, who of generator, Valkey and Kafka comes first, and whether a core
+    /// falls asleep; otherwise they share the first core, come in this order (the first two in real time), which takes root,
+    /// and no core does.
     #[arg(long)]
     pub no_ranks: bool,
 }
@@ -160,7 +161,11 @@ pub fn run(effort: &Effort) -> Result<()> {
     figures.push(Figure::new("ack to visible: P99, ms", delays.latency.p99_ms).at_most(50.0));
     println!(
         "\ngenerator, Valkey, Kafka: {}",
-        if effort.no_ranks { "as the kernel likes" } else { "on one core, in this order" }
+        if effort.no_ranks {
+            "as the kernel likes"
+        } else {
+            "on one core, in this order, and no core falls asleep"
+        }
     );
     settle("load", effort, &figures, &json!({"steps": steps, "windows": windows, "visible": delays}))
 }

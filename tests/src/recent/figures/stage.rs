@@ -14,7 +14,7 @@ use super::asks::{Event, Keys};
 use super::traffic::{Seat, Target};
 use crate::bench::Result;
 use crate::bench::cpu::{Sample, Spent, machine};
-use crate::bench::pin::{Cores, Rank, on, rank_process};
+use crate::bench::pin::{AWAKE, Awake, Cores, Rank, on, rank_process};
 use crate::world::{Kafka, KafkaOptions, Node, Valkey, ValkeyOptions, Weir, WeirOptions, until};
 
 /// The one route and its topic.
@@ -39,7 +39,8 @@ pub(super) enum Order {
     /// Valkey first, on whatever core: what a command takes is what it takes Valkey.
     ValkeyFirst,
     /// Kafka and Valkey hold up nobody whom they would not hold up from machines of their own: both stay on the first
-    /// core, Valkey gives way to the generator alone, and Kafka gets what these two leave.
+    /// core, Valkey's primaries give way to the generator alone, its replicas to the primaries, and Kafka gets what these
+    /// leave. No core falls asleep.
     Apart,
 }
 
@@ -61,6 +62,7 @@ pub(super) struct Stage {
     /// Where the generator sits.
     pub(super) seat: Seat,
     config: String,
+    _awake: Option<Awake>,
 }
 
 impl Stage {
@@ -81,9 +83,15 @@ impl Stage {
         if setup.order != Order::Kernel {
             valkey.nodes().iter().try_for_each(|node| rank_process(node.process().pid(), Rank(1)))?;
         }
-        let seat = Seat { cores: cores.load, rank: apart.then_some(Rank(2)) };
+        if apart {
+            for shard in runtime.block_on(valkey.shards_seen_by(&valkey.nodes()[0])).ok_or("no shards")? {
+                rank_process(shard.primary.process().pid(), Rank(2))?;
+            }
+        }
+        let seat = Seat { cores: cores.load, rank: apart.then_some(Rank(3)) };
+        let _awake = if apart { Some(Awake::keep()?) } else { None };
         let config = config(setup, &kafka, &valkey);
-        Ok(Stage { runtime, kafka, valkey, cores, partitions: setup.partitions, seat, config })
+        Ok(Stage { runtime, kafka, valkey, cores, partitions: setup.partitions, seat, config, _awake })
     }
 
     /// Starts a gateway on the gateways' core and waits until it is ready.
@@ -209,11 +217,13 @@ impl Readings {
                 *gateway_threads.entry(kind).or_default() += cpu_s / spent.wall_s;
             }
         }
-        let share = |spent: &Spent| spent.cpu_s / spent.wall_s;
+        let awake = |spent: &Spent| spent.threads.get(AWAKE).map_or(0.0, |awake_s| awake_s / spent.wall_s);
+        let share = |spent: &Spent| spent.cpu_s / spent.wall_s - awake(spent);
         let cores: BTreeMap<_, f64> =
             self.groups.keys().map(|group| (*group, spent(group).iter().map(share).sum())).collect();
         let wall_s = spent("generator").first().map_or(f64::NAN, |spent| spent.wall_s);
-        let busy_cores = (end.machine.0 - self.machine.0) / wall_s;
+        let awake: f64 = spent("generator").iter().map(awake).sum();
+        let busy_cores = (end.machine.0 - self.machine.0) / wall_s - awake;
         let stolen_cores = (end.machine.1 - self.machine.1) / wall_s;
         Usage { others_cores: busy_cores - cores.values().sum::<f64>(), cores, stolen_cores, gateway_threads }
     }
