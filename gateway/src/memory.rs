@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 
 use crate::ports::{
-    Applied, Beginning, Chunk, Digest, Entry, EventId, Find, Floor, Generation, Later, LaterAll, LaterEach,
+    Applied, Beginning, Chunk, Digest, Entry, EventId, Find, Floor, Generation, Later, LaterEach, LaterFound,
     LookupKey, Query, Reading, RecentStore, Ref, Slot, Watermark,
 };
 
@@ -263,14 +263,14 @@ impl RecentStore for Memory {
         Box::pin(ready(slots.iter().map(read).collect()))
     }
 
-    fn find<'a>(&'a self, slots: &'a [Slot], id: &'a EventId) -> LaterAll<'a, Find> {
+    fn find<'a>(&'a self, slots: &'a [Slot], id: &'a EventId) -> LaterFound<'a, Find> {
         let all = self.slots();
         let find = |slot: &Slot| {
             let contents = all.get(slot)?;
             let at = *contents.ids.get(id.digest())?;
             Some(Find { slot: slot.clone(), generation: contents.watermark.generation, at })
         };
-        Box::pin(ready(slots.iter().filter_map(find).collect()))
+        Box::pin(ready(slots.iter().find_map(find)))
     }
 
     fn bodies<'a>(

@@ -340,7 +340,7 @@ pub enum StoreError {
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
 /// What a store finds, later.
-pub type LaterAll<'a, T> = Pin<Box<dyn Future<Output = Vec<T>> + Send + 'a>>;
+pub type LaterFound<'a, T> = Pin<Box<dyn Future<Output = Option<T>> + Send + 'a>>;
 
 /// The answers of a store, later.
 pub type LaterEach<'a, T> = Pin<Box<dyn Future<Output = Vec<Result<T, StoreError>>> + Send + 'a>>;
@@ -379,9 +379,9 @@ pub trait RecentStore: Send + Sync {
     /// Answers a query of several slots, each for itself, in their order: one round trip for each server.
     fn read_each<'a>(&'a self, slots: &'a [Slot], query: &'a Query) -> LaterEach<'a, Reading>;
 
-    /// Where the records with an id may be, as far as this client knows the lives of the slots: quick, and proves
-    /// nothing. One round trip for each server.
-    fn find<'a>(&'a self, slots: &'a [Slot], id: &'a EventId) -> LaterAll<'a, Find>;
+    /// Where a record with an id may be, as far as this client knows the lives of the slots: the first that turns up. Quick,
+    /// and proves nothing. One round trip to each server, and no waiting for the slower ones once it is found.
+    fn find<'a>(&'a self, slots: &'a [Slot], id: &'a EventId) -> LaterFound<'a, Find>;
 
     /// The bodies at these offsets, in their order; `None` where none is kept.
     fn bodies<'a>(

@@ -135,7 +135,7 @@ impl Recent {
         }
     }
 
-    /// The first event with this id, and source if one is given.
+    /// The first event with this id, and source if one is given; of several partitions that have one, that of any.
     ///
     /// # Errors
     /// The codes of "Lookups" in [`Code`] and `unknown-route`.

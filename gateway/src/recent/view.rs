@@ -191,27 +191,20 @@ impl Recent {
         try_join_all(proven).await
     }
 
-    /// The event with this id, if the store finds it at first glance: in which slots it is, and then what these say of
+    /// The event with this id, if the store finds it at first glance: in which slot it is, and then what that says of
     /// it, and its body beside.
     pub(super) async fn find(&self, topic: &Topic, slots: &[Slot], id: EventId) -> Listing {
-        let finds = match self.shown.place(&topic.topic, id.digest()) {
-            Some(find) => vec![find],
+        let find = match self.shown.place(&topic.topic, id.digest()) {
+            Some(find) => Some(find),
             None => self.store.find(slots, &id).await,
         };
-        let places: Vec<Slot> = finds.iter().map(|find| find.slot.clone()).collect();
-        let hit = |find: &Find| Hit {
-            at: find.at,
-            partition: find.slot.partition,
-            generation: find.generation,
-            body: None,
-        };
-        let hits: Vec<Hit> = finds.iter().map(hit).collect();
-        let query = Query::Id(id);
-        // The bodies are kept: whoever asks for them next has them at once.
-        let (views, _) = join(self.glances(topic, &places, &query), self.bodies(topic, &hits)).await;
+        let Some(Find { slot, generation, at }) = find else { return Listing::of(topic, Vec::new()) };
+        let (places, query) = ([slot], Query::Id(id));
+        let hit = Hit { at, partition: places[0].partition, generation, body: None };
+        // The body is kept: whoever asks for it next has it at once.
+        let (views, _) = join(self.glances(topic, &places, &query), self.bodies(topic, &[hit])).await;
         let found = Listing::of(topic, views.into_iter().filter_map(Result::ok).collect());
-        // Listed newest first; the first one is asked for.
-        let place = found.hits.last().map(|hit| hit.place(topic));
+        let place = found.hits.first().map(|hit| hit.place(topic));
         self.shown.note_place(&topic.topic, id.digest(), place);
         found
     }

@@ -2,12 +2,15 @@
 //! name them and read after them, in the same pipeline or a later one.
 
 use std::collections::HashMap;
+use std::future::ready;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use fred::types::Value;
 use futures_util::future::join_all;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::runtime::Handle;
 
 use super::Valkey;
@@ -19,7 +22,7 @@ use super::node::{Advice, Command, advice};
 use super::reply::{array, outcome, refs, unexpected, watermark};
 use super::scripts::{FLOOR, FREE, OPEN, READ, text};
 use crate::ports::{
-    Applied, Beginning, Chunk, Entry, EventId, Find, Floor, Generation, Later, LaterAll, LaterEach, Query,
+    Applied, Beginning, Chunk, Entry, EventId, Find, Floor, Generation, Later, LaterEach, LaterFound, Query,
     Reading, RecentStore, Ref, Slot, StoreError, Watermark,
 };
 
@@ -247,20 +250,17 @@ impl Valkey {
     }
 
     /// No script: what is found here is read again with its certificate, and a plain GET costs a third.
-    async fn find_id(&self, slots: &[Slot], id: &EventId) -> Vec<Find> {
-        let known: Vec<(&Slot, Generation)> =
-            slots.iter().filter_map(|slot| Some((slot, self.generations.get(slot)?))).collect();
-        let gets = |(slot, generation): &(&Slot, Generation)| {
-            let (names, generation) = (Names::of(slot), *generation);
+    async fn find_id(&self, slots: &[Slot], id: &EventId) -> Option<Find> {
+        let look = async |slot: &Slot| {
+            let (names, generation) = (Names::of(slot), self.generations.get(slot)?);
             let get = |name| (names.hash_slot(), Command { name: "GET", args: vec![name] });
-            id.digests().map(|digest| get(names.id(generation, digest))).collect::<Vec<_>>()
-        };
-        let replies = self.cluster.run_each(known.iter().flat_map(gets).collect()).await;
-        let find = |((slot, generation), replies): ((&Slot, Generation), &[Option<Value>])| {
+            let gets = id.digests().map(|digest| get(names.id(generation, digest)));
+            let replies = self.cluster.run_each(gets.collect()).await;
             let found = replies.iter().filter_map(|reply| Ref::from_bytes(reply.as_ref()?.as_bytes()?));
             Some(Find { slot: slot.clone(), generation, at: id.first(found)? })
         };
-        known.into_iter().zip(replies.chunks(id.digests().count())).filter_map(find).collect()
+        let looks: FuturesUnordered<_> = slots.iter().map(look).collect();
+        pin!(looks.filter_map(ready)).next().await
     }
 
     fn reading(&self, slot: &Slot, query: &Query, reply: Value) -> Result<Option<Reading>, StoreError> {
@@ -354,7 +354,7 @@ impl RecentStore for Valkey {
         Box::pin(self.read_all(slots, query))
     }
 
-    fn find<'a>(&'a self, slots: &'a [Slot], id: &'a EventId) -> LaterAll<'a, Find> {
+    fn find<'a>(&'a self, slots: &'a [Slot], id: &'a EventId) -> LaterFound<'a, Find> {
         Box::pin(self.find_id(slots, id))
     }
 

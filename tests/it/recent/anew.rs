@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use weir::kafka::partitioner::murmur2_partition;
 use weir::ports::{
-    Applied, Beginning, Chunk, Entry, EventId, Find, Generation, Later, LaterAll, LaterEach, Query, Reading,
-    RecentStore, Slot, Watermark,
+    Applied, Beginning, Chunk, Entry, EventId, Find, Generation, Later, LaterEach, LaterFound, Query,
+    Reading, RecentStore, Slot, Watermark,
 };
 use weir::problem::{Code, Problem};
 use weir::recent::{ByKey, Level, Mode};
@@ -65,7 +65,7 @@ impl RecentStore for Held {
         self.store.read_each(slots, query)
     }
 
-    fn find<'a>(&'a self, slots: &'a [Slot], id: &'a EventId) -> LaterAll<'a, Find> {
+    fn find<'a>(&'a self, slots: &'a [Slot], id: &'a EventId) -> LaterFound<'a, Find> {
         self.store.find(slots, id)
     }
 
