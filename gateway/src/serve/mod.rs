@@ -91,7 +91,7 @@ pub fn run(
     read_model: Option<ReadModel>,
     announce: impl FnOnce(Addresses),
 ) -> Result<(), ServeError> {
-    // All threads inherit it, librdkafka's too, but for the workers (`house::posts`).
+    // All threads inherit it, librdkafka's too, but for the workers (`house::posts`) and the plugin clock (`parts`).
     if let Err(error) = schedule_in_batches() {
         tracing::debug!(%error, "what runs beside the workers may interrupt them");
     }
