@@ -17,7 +17,6 @@ use crate::event::{Limits, Rules, TypeRule};
 use crate::http::doors::Listener;
 use crate::http::tls::{self, Tls, TlsError};
 use crate::kafka::producers::Producers;
-use crate::kafka::sys::{schedule_as_usual, schedule_in_batches};
 use crate::metrics::Metrics;
 use crate::pipeline::{Lanes, Shadows, Shared};
 use crate::plugin::{self, Compiler, Counters, Host, Place, Plugin, ReadHash, Tables, Versions};
@@ -177,22 +176,13 @@ fn plugins(config: &Config, lasting: &Lasting, earlier: Option<&Shared>) -> Resu
     let host = || match lasting.host.get() {
         Some(host) => Ok(Arc::clone(host)),
         None => {
-            // The clock that it starts must not wait for the guests that it is to stop.
-            scheduled(schedule_as_usual);
             let host = plugin_host(config, &lasting.metrics, read_hash(config)).map(Arc::new);
-            scheduled(schedule_in_batches);
             host.map(|host| Arc::clone(lasting.host.get_or_init(|| host)))
         }
     };
     let versions = Arc::new(load(config, host, earlier.map(|earlier| &*earlier.plugins))?);
     versions.follow(plugin_paths(config)).map_err(|error| Unusable(format!("plugins: {error}")))?;
     Ok(versions)
-}
-
-fn scheduled(how: fn() -> std::io::Result<()>) {
-    if let Err(error) = how() {
-        tracing::debug!(%error, "the plugin clock is scheduled like any thread here");
-    }
 }
 
 /// Every plugin that a route uses, loaded with the route's config for it.

@@ -263,11 +263,6 @@ pub fn schedule_in_batches() -> io::Result<()> {
     schedule(libc::SCHED_BATCH)
 }
 
-/// The same with `SCHED_OTHER`, as any thread is scheduled unless it says otherwise.
-pub fn schedule_as_usual() -> io::Result<()> {
-    schedule(libc::SCHED_OTHER)
-}
-
 /// The same with `SCHED_IDLE`: whoever else wakes gets the core at once.
 pub fn schedule_when_idle() -> io::Result<()> {
     schedule(libc::SCHED_IDLE)

@@ -22,7 +22,6 @@ use crate::http::gate::Gate;
 use crate::http::reload::Reload;
 use crate::http::workers::{Post, Workers};
 use crate::http::{self, Edge, Limits, Rpc, admin};
-use crate::kafka::sys::schedule_as_usual;
 use crate::metrics::Metrics;
 use crate::parts::{self, Lasting};
 use crate::pipeline::{Seat, Shared, Worker};
@@ -225,17 +224,13 @@ impl House {
     }
 }
 
-/// What each worker makes for itself, on its own thread: the edge of the house in force, and of each that follows. What
-/// else the process does waits for a worker's pauses (DECISIONS 11).
+/// What each worker makes for itself, on its own thread: the edge of the house in force, and of each that follows.
 pub(super) fn posts(
     ground: &Arc<Ground>,
     houses: &watch::Receiver<Arc<House>>,
 ) -> impl Fn(Arc<AtomicUsize>) -> Post + Clone + Send + 'static {
     let (ground, houses) = (Arc::clone(ground), houses.clone());
     move |running| {
-        if let Err(error) = schedule_as_usual() {
-            tracing::debug!(%error, "a worker does not come before what runs beside it");
-        }
         let seat = Seat::new(&ground.lasting.producers, running);
         let (ground, mut houses) = (Arc::clone(&ground), houses.clone());
         let first = Arc::clone(&houses.borrow_and_update());

@@ -28,7 +28,6 @@ use crate::admission::adaptive::adapt;
 use crate::config::Loaded;
 use crate::event::budget::Budget;
 use crate::http::workers::Workers;
-use crate::kafka::sys::schedule_in_batches;
 use crate::parts::{self, Unusable};
 use crate::ports::RecentStore;
 use crate::recent::Mode;
@@ -91,10 +90,6 @@ pub fn run(
     read_model: Option<ReadModel>,
     announce: impl FnOnce(Addresses),
 ) -> Result<(), ServeError> {
-    // All threads inherit it, librdkafka's too, but for the workers (`house::posts`) and the plugin clock (`parts`).
-    if let Err(error) = schedule_in_batches() {
-        tracing::debug!(%error, "what runs beside the workers may interrupt them");
-    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("rest")
