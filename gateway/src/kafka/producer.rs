@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 
 use super::delivery::{Report, Slot};
 use super::partitioner::murmur2_partition;
-use super::sys::{Persistence, Reports, TopicHandle, persistence, produce, schedule_in_batches};
+use super::sys::{Persistence, Reports, TopicHandle, in_batches, persistence, produce};
 use crate::problem::Code;
 
 /// Reports come in batches; after so many of them a worker looks at its requests.
@@ -169,7 +169,9 @@ impl Producer {
 
 impl Current {
     fn new(config: &ClientConfig, failed: &Failed, bell: &Arc<Notify>) -> KafkaResult<Self> {
-        let client = Arc::new(create(config, failed)?);
+        let context = Context { failed: Arc::clone(failed) };
+        let client = in_batches(|| config.create_with_context::<_, BaseProducer<_>>(context));
+        let client = Arc::new(client?);
         let reports = Arc::new(Reports::new(&client, bell));
         Ok(Current { reports, topics: HashMap::new() })
     }
@@ -195,21 +197,6 @@ impl Sender {
             None => Err(Code::KafkaUnavailable),
         }
     }
-}
-
-/// librdkafka's threads inherit how the thread that makes them is scheduled. A core that they share with a worker
-/// goes to and fro between them with every record batch and every report, unless they wait for its pauses: then
-/// they do more at once (-10 % CPU per event on one core).
-fn create(config: &ClientConfig, failed: &Failed) -> KafkaResult<BaseProducer<Context>> {
-    let context = Context { failed: Arc::clone(failed) };
-    let create = || {
-        if let Err(error) = schedule_in_batches() {
-            tracing::debug!(%error, "librdkafka's threads are scheduled like any");
-        }
-        config.create_with_context(context)
-    };
-    let created = std::thread::scope(|scope| scope.spawn(create).join());
-    created.unwrap_or_else(|_| Err(KafkaError::ClientCreation("its thread panicked".into())))
 }
 
 /// Purges what a producer still holds, so that every slot gets its report before the producer is dropped.

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::ffi::{CStr, c_char, c_void};
 use std::fmt;
 use std::io;
+use std::panic::resume_unwind;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::time::Duration;
@@ -259,11 +260,32 @@ const NO_TOPIC_ID: &str = "AAAAAAAAAAAAAAAAAAAAAA";
 
 /// `sched_setscheduler(2)` with `SCHED_BATCH`, for this thread and those it starts: when they wake they wait for
 /// whoever runs on their core to pause, instead of interrupting. Where cores are idle it changes nothing.
-pub fn schedule_in_batches() -> io::Result<()> {
-    schedule(libc::SCHED_BATCH)
+pub fn schedule_in_batches() {
+    if let Err(error) = schedule(libc::SCHED_BATCH) {
+        tracing::debug!(%error, "what runs beside the workers may interrupt them");
+    }
 }
 
-/// The same with `SCHED_IDLE`: whoever else wakes gets the core at once.
+/// `SCHED_OTHER` again, for a thread that others started and that must not wait.
+pub fn schedule_as_usual() {
+    if let Err(error) = schedule(libc::SCHED_OTHER) {
+        tracing::debug!(%error, "a thread that must not wait may have to");
+    }
+}
+
+/// Calls it on a thread of its own that is scheduled so, as is whatever it starts: librdkafka's threads are how the
+/// thread that makes them is. A core that a worker shares with them goes to and fro between the two with every record
+/// batch and every report, unless they wait for its pauses: then they do more at once.
+pub fn in_batches<T: Send>(start: impl FnOnce() -> T + Send) -> T {
+    let start = || {
+        schedule_in_batches();
+        start()
+    };
+    let started = std::thread::scope(|scope| scope.spawn(start).join());
+    started.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+/// `sched_setscheduler(2)` with `SCHED_IDLE`, for this thread and those it starts: whoever else wakes gets the core at once.
 pub fn schedule_when_idle() -> io::Result<()> {
     schedule(libc::SCHED_IDLE)
 }

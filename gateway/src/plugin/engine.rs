@@ -11,6 +11,7 @@ use wasmtime::{Config, Enabled, EngineWeak, PoolingAllocationConfig};
 
 use super::Settings;
 use super::guest::{INSTANCES_MAX, MEMORIES_MAX, TABLES_MAX};
+use crate::kafka::sys::schedule_as_usual;
 
 /// The stack of a guest.
 const STACK_BYTES_MAX: usize = 512 << 10;
@@ -57,7 +58,11 @@ impl Engine {
         };
         let (weak, clock) = (engine.inner.weak(), Arc::clone(&engine.clock));
         let ticking = thread::Builder::new().name("plugin-ticks".to_owned());
-        let ticking = ticking.spawn(move || tick(&weak, &clock))?;
+        let ticking = ticking.spawn(move || {
+            // A thread that waits its turn would wait for the guests that it is to stop.
+            schedule_as_usual();
+            tick(&weak, &clock);
+        })?;
         drop(engine.clock.thread.set(ticking.thread().clone()));
         Ok(engine)
     }

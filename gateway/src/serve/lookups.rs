@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::config::route_settings::RouteSettings;
 use crate::kafka;
 use crate::kafka::admin::{Admin, Wanted};
+use crate::kafka::sys::in_batches;
 use crate::recent::{Counts, Mode, Recent, Start, Topic};
 use crate::valkey::Valkey;
 
@@ -61,8 +62,8 @@ pub(super) fn start(
     let ReadModel { store, mode } = place.clone();
     let runtime = Handle::current();
     let start = Start { topics: topics.clone(), store, kafka, mode, runtime, counts };
-    let (recent, warm) =
-        Recent::start(start).map_err(|error| ServeError::Config(format!("kafka: {error}")))?;
+    let started = in_batches(|| Recent::start(start));
+    let (recent, warm) = started.map_err(|error| ServeError::Config(format!("kafka: {error}")))?;
     Ok(Running { recent, warm, topics })
 }
 

@@ -28,6 +28,7 @@ use crate::admission::adaptive::adapt;
 use crate::config::Loaded;
 use crate::event::budget::Budget;
 use crate::http::workers::Workers;
+use crate::kafka::sys::schedule_in_batches;
 use crate::parts::{self, Unusable};
 use crate::ports::RecentStore;
 use crate::recent::Mode;
@@ -93,6 +94,7 @@ pub fn run(
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("rest")
+        .on_thread_start(schedule_in_batches)
         .enable_all()
         .build();
     let runtime = runtime.map_err(ServeError::system("the runtime cannot start"))?;

@@ -1,6 +1,7 @@
 //! What every store promises, asked of both: the same cases, word for word.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use weir::memory::Memory;
@@ -9,7 +10,7 @@ use weir::ports::{
     RecentStore, Ref, Slot, StoreError, Watermark,
 };
 use weir::valkey;
-use weir_tests::world::{Valkey, ValkeyOptions, fresh_name, shared_valkey};
+use weir_tests::world::{Valkey, ValkeyOptions, fresh_name, shared_valkey, until};
 
 use super::{BOTTOM, EXTENT, GENERATION, KEEP, chunk, entry, now_ms, partition_key};
 
@@ -420,6 +421,36 @@ async fn valkey_keeps_the_contract() {
     let settings = valkey::Settings { nodes, ..valkey::Settings::default() };
     let store = valkey::Valkey::connect(&settings, tokio::runtime::Handle::current()).unwrap();
     keeps_its_promises(&(Arc::new(store) as Arc<dyn RecentStore>)).await;
+}
+
+/// Three servers, of which one does not answer: only what lies there is waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_is_found_without_the_servers_that_do_not_have_it() {
+    // Nobody takes a frozen server's place meanwhile.
+    let options = ValkeyOptions { node_timeout_ms: 600_000, ..ValkeyOptions::default() };
+    let servers = Valkey::start(options).await;
+    let settings = valkey::Settings { nodes: servers.addresses(), ..valkey::Settings::default() };
+    let store = valkey::Valkey::connect(&settings, tokio::runtime::Handle::current()).unwrap();
+    let store: Arc<dyn RecentStore> = Arc::new(store);
+    // So many that each server has some.
+    let cases = join_all((0..60).map(|_| Case::opened(&store))).await;
+    let slots: Vec<Slot> = cases.iter().map(|case| case.slot.clone()).collect();
+    cases[0].apply(chunk(0, 1, vec![entry(0, "k")])).await;
+    let (id, nobodys) = (alone(&entry(0, "k")), EventId { alone: [99; 16], sourced: None });
+    let shards = servers.settled().await.expect("nobody moves");
+    let mut found = 0;
+    for shard in &shards {
+        until("it is found", Duration::from_secs(30), async || store.find(&slots, &id).await).await;
+        shard.primary.process().stop();
+        // What nobody has is asked of every server, and ends last.
+        found += tokio::select! {
+            biased;
+            find = store.find(&slots, &id) => usize::from(find.is_some()),
+            _nothing = store.find(&slots, &nobodys) => 0,
+        };
+        shard.primary.process().cont();
+    }
+    assert_eq!((found, shards.len()), (2, 3));
 }
 
 /// As after a FLUSHALL, when every slot has much to catch up with. Side by side all of them would be too late.
