@@ -1,10 +1,9 @@
 //! Which core runs what: the gateway on the last, the generator and the sink on the first. And who comes first there.
 //! Affinity is inherited at spawn, so a thread moves itself before it starts a child; no tool is needed.
 
+use std::fs::File;
+use std::io::Write as _;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 
 use rustix::thread::{CpuSet, gettid, sched_getaffinity, sched_setaffinity};
 
@@ -54,48 +53,23 @@ pub fn rank_this_thread(rank: Rank) -> Result<()> {
     chrt(&["--fifo"], &this_thread(), rank)
 }
 
-/// Keeps cores from falling asleep as long as it lives: a thread on each, named [`AWAKE`], that turns on the spot whenever
-/// nobody else there has anything to do (`SCHED_IDLE`). A hypervisor gives the core of a virtual machine away as soon as it
-/// halts, and back milliseconds after it is wanted: that is a latency of the machine, as deep sleep is of one that is not
-/// virtual.
+/// Keeps all cores from falling asleep as long as it lives: a request for a wake-up latency of 0, upon which an idle core waits
+/// in the state `POLL` (Documentation/power/pm_qos_interface.rst in the kernel's source). A virtual machine's core is given
+/// away by the hypervisor as soon as it halts, and back when it is wanted, and whoever wakes it pays for a way out of the
+/// machine and in again: that is a latency of the machine, as deep sleep is of one that is not virtual.
+#[derive(Debug)]
 pub struct Awake {
-    end: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<Result<()>>>,
+    _request: File,
 }
-
-/// The kind of thread (see [`super::cpu`]) whose time nobody spent.
-pub const AWAKE: &str = "awake";
 
 impl Awake {
-    /// Begins with it, on every core that this process may use.
+    /// Begins with it.
     pub fn keep() -> Result<Awake> {
-        let all = sched_getaffinity(None)?;
-        let end = Arc::new(AtomicBool::new(false));
-        let keep = |core| {
-            let end = Arc::clone(&end);
-            let turn = move || {
-                chrt(&["--idle"], &this_thread(), Rank(0))?;
-                on(&only(core), || {
-                    while !end.load(Ordering::Relaxed) {}
-                    Ok(())
-                })
-            };
-            std::thread::Builder::new().name(AWAKE.to_owned()).spawn(turn)
-        };
-        let cores = (0..CpuSet::MAX_CPU).filter(|&core| all.is_set(core));
-        let threads = cores.map(keep).collect::<std::io::Result<_>>()?;
-        Ok(Awake { end, threads })
-    }
-}
-
-impl Drop for Awake {
-    fn drop(&mut self) {
-        self.end.store(true, Ordering::Relaxed);
-        for thread in self.threads.drain(..) {
-            if let Ok(Err(error)) = thread.join() {
-                eprintln!("a core could fall asleep: {error}");
-            }
-        }
+        let file = "/dev/cpu_dma_latency";
+        let request = File::options().write(true).open(file);
+        let asked = request.and_then(|mut request| request.write_all(&0_i32.to_ne_bytes()).map(|()| request));
+        let _request = asked.map_err(|error| format!("{file}: {error}; it takes root, or `--no-ranks`"))?;
+        Ok(Awake { _request })
     }
 }
 

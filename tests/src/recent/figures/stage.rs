@@ -14,7 +14,7 @@ use super::asks::{Event, Keys};
 use super::traffic::{Seat, Target};
 use crate::bench::Result;
 use crate::bench::cpu::{Sample, Spent, machine};
-use crate::bench::pin::{AWAKE, Awake, Cores, Rank, on, rank_process};
+use crate::bench::pin::{Awake, Cores, Rank, on, rank_process};
 use crate::world::{Kafka, KafkaOptions, Node, Valkey, ValkeyOptions, Weir, WeirOptions, until};
 
 /// The one route and its topic.
@@ -217,13 +217,11 @@ impl Readings {
                 *gateway_threads.entry(kind).or_default() += cpu_s / spent.wall_s;
             }
         }
-        let awake = |spent: &Spent| spent.threads.get(AWAKE).map_or(0.0, |awake_s| awake_s / spent.wall_s);
-        let share = |spent: &Spent| spent.cpu_s / spent.wall_s - awake(spent);
+        let share = |spent: &Spent| spent.cpu_s / spent.wall_s;
         let cores: BTreeMap<_, f64> =
             self.groups.keys().map(|group| (*group, spent(group).iter().map(share).sum())).collect();
         let wall_s = spent("generator").first().map_or(f64::NAN, |spent| spent.wall_s);
-        let awake: f64 = spent("generator").iter().map(awake).sum();
-        let busy_cores = (end.machine.0 - self.machine.0) / wall_s - awake;
+        let busy_cores = (end.machine.0 - self.machine.0) / wall_s;
         let stolen_cores = (end.machine.1 - self.machine.1) / wall_s;
         Usage { others_cores: busy_cores - cores.values().sum::<f64>(), cores, stolen_cores, gateway_threads }
     }
