@@ -17,6 +17,7 @@ use crate::event::{Limits, Rules, TypeRule};
 use crate::http::doors::Listener;
 use crate::http::tls::{self, Tls, TlsError};
 use crate::kafka::producers::Producers;
+use crate::kafka::sys::as_usual;
 use crate::metrics::Metrics;
 use crate::pipeline::{Lanes, Shadows, Shared};
 use crate::plugin::{self, Compiler, Counters, Host, Place, Plugin, ReadHash, Tables, Versions};
@@ -176,7 +177,8 @@ fn plugins(config: &Config, lasting: &Lasting, earlier: Option<&Shared>) -> Resu
     let host = || match lasting.host.get() {
         Some(host) => Ok(Arc::clone(host)),
         None => {
-            let host = plugin_host(config, &lasting.metrics, read_hash(config)).map(Arc::new);
+            // Its clock would wait for the guests that it is to stop, if a thread that waits started it.
+            let host = as_usual(|| plugin_host(config, &lasting.metrics, read_hash(config)).map(Arc::new));
             host.map(|host| Arc::clone(lasting.host.get_or_init(|| host)))
         }
     };

@@ -266,19 +266,26 @@ pub fn schedule_in_batches() {
     }
 }
 
-/// `SCHED_OTHER` again, for a thread that others started and that must not wait.
-pub fn schedule_as_usual() {
-    if let Err(error) = schedule(libc::SCHED_OTHER) {
-        tracing::debug!(%error, "a thread that must not wait may have to");
-    }
-}
-
 /// Calls it on a thread of its own that is scheduled so, as is whatever it starts: librdkafka's threads are how the
 /// thread that makes them is. A core that a worker shares with them goes to and fro between the two with every record
 /// batch and every report, unless they wait for its pauses: then they do more at once.
 pub fn in_batches<T: Send>(start: impl FnOnce() -> T + Send) -> T {
+    on_thread(schedule_in_batches, start)
+}
+
+/// The same with `SCHED_OTHER`, for what must not wait, whoever starts it.
+pub fn as_usual<T: Send>(start: impl FnOnce() -> T + Send) -> T {
+    let as_usual = || {
+        if let Err(error) = schedule(libc::SCHED_OTHER) {
+            tracing::debug!(%error, "what must not wait may have to");
+        }
+    };
+    on_thread(as_usual, start)
+}
+
+fn on_thread<T: Send>(schedule: impl FnOnce() + Send, start: impl FnOnce() -> T + Send) -> T {
     let start = || {
-        schedule_in_batches();
+        schedule();
         start()
     };
     let started = std::thread::scope(|scope| scope.spawn(start).join());

@@ -11,7 +11,6 @@ use wasmtime::{Config, Enabled, EngineWeak, PoolingAllocationConfig};
 
 use super::Settings;
 use super::guest::{INSTANCES_MAX, MEMORIES_MAX, TABLES_MAX};
-use crate::kafka::sys::schedule_as_usual;
 
 /// The stack of a guest.
 const STACK_BYTES_MAX: usize = 512 << 10;
@@ -58,11 +57,7 @@ impl Engine {
         };
         let (weak, clock) = (engine.inner.weak(), Arc::clone(&engine.clock));
         let ticking = thread::Builder::new().name("plugin-ticks".to_owned());
-        let ticking = ticking.spawn(move || {
-            // A thread that waits its turn would wait for the guests that it is to stop.
-            schedule_as_usual();
-            tick(&weak, &clock);
-        })?;
+        let ticking = ticking.spawn(move || tick(&weak, &clock))?;
         drop(engine.clock.thread.set(ticking.thread().clone()));
         Ok(engine)
     }

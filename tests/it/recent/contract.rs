@@ -437,7 +437,7 @@ async fn an_id_is_found_without_the_servers_that_do_not_have_it() {
     let slots: Vec<Slot> = cases.iter().map(|case| case.slot.clone()).collect();
     cases[0].apply(chunk(0, 1, vec![entry(0, "k")])).await;
     let (id, nobodys) = (alone(&entry(0, "k")), EventId { alone: [99; 16], sourced: None });
-    let shards = servers.settled().await.expect("nobody moves");
+    let shards = servers.shards_seen_by(&servers.nodes()[0]).await.expect("they serve");
     let mut found = 0;
     for shard in &shards {
         until("it is found", Duration::from_secs(30), async || store.find(&slots, &id).await).await;
