@@ -5,7 +5,7 @@ export PATH := $(CARGO_BIN):$(PATH)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 GUESTS := -p entity-key -p geo -p redact -p field-key -p payload-key -p rogue
 
-.PHONY: help dev test check bench bench-overload bench-plugins bench-recent chaos-plugins chaos-recent fuzz-api h2spec build plugins toolchain services
+.PHONY: help dev test check dist bench bench-overload bench-plugins bench-recent chaos-plugins chaos-recent fuzz-api h2spec build plugins toolchain services
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 22
@@ -23,9 +23,12 @@ check: toolchain ## formatting, lints, documentation, dependencies
 	RUSTDOCFLAGS='-D warnings' cargo doc --release --workspace --no-deps --document-private-items
 	sh deploy/deny.sh
 
-bench: plugins services ## measure the gateway beside the textbook one, results in target/bench
+dist: toolchain plugins services ## target/dist/weir, the gateway as it is deployed: guided by a profile; 40 minutes from nothing
 	cargo build --release --workspace --bins
-	$(TARGET)/release/bench $(ARGS)
+	sh deploy/dist.sh
+
+bench: dist ## measure target/dist/weir beside the textbook gateway, results in target/bench
+	WEIR_BIN=$(TARGET)/dist/weir $(TARGET)/release/bench $(ARGS)
 
 bench-overload: plugins ## offer a capped gateway 2x and 10x, and another 10 000 slow heads; results in target/bench
 	cargo build --release --workspace --bins

@@ -7,6 +7,7 @@
     reason = "test support: what goes wrong here fails a test, and the bans are on ways that are wrong in a gateway"
 )]
 
+pub mod api;
 pub mod bench;
 pub mod github;
 pub mod plugins;

@@ -15,38 +15,14 @@ use prost::Message;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
+pub(crate) use weir_tests::api::io::cloudevents::v1 as cloudevents;
+pub(crate) use weir_tests::api::weir::v1 as api;
 use weir_tests::world::{Weir, WeirOptions, canaries};
 
 use self::api::events_client::EventsClient;
 use self::cloudevents::cloud_event::CloudEventAttributeValue;
 pub(crate) use self::cloudevents::cloud_event::Data;
 use self::cloudevents::cloud_event::cloud_event_attribute_value::Attr;
-
-/// As the packages are nested.
-mod weir_api {
-    pub(crate) mod weir {
-        pub(crate) mod v1 {
-            #![allow(
-                clippy::all,
-                clippy::allow_attributes_without_reason,
-                unreachable_pub,
-                reason = "generated"
-            )]
-            tonic::include_proto!("weir.v1");
-        }
-    }
-    pub(crate) mod io {
-        pub(crate) mod cloudevents {
-            pub(crate) mod v1 {
-                #![allow(clippy::all, dead_code, unreachable_pub, reason = "generated")]
-                tonic::include_proto!("io.cloudevents.v1");
-            }
-        }
-    }
-}
-
-pub(crate) use weir_api::io::cloudevents::v1 as cloudevents;
-pub(crate) use weir_api::weir::v1 as api;
 
 /// An order that the example's schema takes.
 pub(crate) const ORDER: &str = r#"{"order_id":"o-1", "customer":{"user_id":"u-7"},"items":[{"sku":"BK-30411","quantity":1,"price":12.50}],"total":12.5,"currency":"EUR","placed_at":"2026-11-23T09:26:53Z"}"#;

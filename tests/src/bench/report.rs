@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -17,6 +18,8 @@ pub struct Report {
     pub machine: Machine,
     /// How long and how often.
     pub effort: Effort,
+    /// The gateway's program.
+    pub ours: PathBuf,
     /// The textbook stood in our place: ratios show the machine's noise.
     pub noise: bool,
     /// CPU-seconds per million events of the echo server, by the cell's name.
@@ -67,6 +70,7 @@ impl Report {
             2 * (self.effort.rounds - 1),
             self.effort.window_s
         );
+        println!("ours: {}", self.ours.display());
         if self.noise {
             println!("the textbook on both sides: its ratio to itself is this machine's noise");
         }

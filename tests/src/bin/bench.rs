@@ -1,5 +1,6 @@
 //! `make bench`: ours beside the textbook gateway, in one run, on the same loads; then a count on real Kafka.
-//! It builds what it measures, prints a table and leaves every figure in `target/bench/bench.json`.
+//! It measures the gateway that `WEIR_BIN` names, or else the one of the everyday build, which it makes anew; it prints a
+//! table and leaves every figure in `target/bench/bench.json`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use weir_tests::bench::pin::{Cores, on};
 use weir_tests::bench::process::{Gateway, Sink, Workbench};
 use weir_tests::bench::report::{Machine, Report};
 use weir_tests::bench::window::{Pids, measure};
-use weir_tests::world::{Kafka, KafkaOptions};
+use weir_tests::world::{Kafka, KafkaOptions, inputs};
 
 /// Offered to a real broker on the same cores, in arrays; a tenth of it as singles.
 const COUNTED_PER_S: u64 = 50_000;
@@ -62,7 +63,8 @@ fn main() -> Result<()> {
     let bench = Bench { workbench, cores, runtime, effort, noise: flags.noise };
     let (floor, comparisons) = on(&cores.load, || Ok((bench.floor()?, bench.compare()?)))?;
     let count = if flags.no_kafka { None } else { Some(bench.count()?) };
-    let report = Report { machine, effort, noise: flags.noise, floor, comparisons, count };
+    let ours = inputs::weir();
+    let report = Report { machine, effort, ours, noise: flags.noise, floor, comparisons, count };
     report.print();
     report.write(&bench.workbench.output)?;
     match &report.count {
