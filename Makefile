@@ -28,7 +28,7 @@ dist: toolchain plugins services ## target/dist/weir, the gateway as it is deplo
 	sh deploy/dist.sh
 
 bench: dist ## measure target/dist/weir beside the textbook gateway, results in target/bench
-	WEIR_BIN=$(TARGET)/dist/weir $(TARGET)/release/bench $(ARGS)
+	WEIR_BIN=$(abspath $(TARGET))/dist/weir $(TARGET)/release/bench $(ARGS)
 
 bench-overload: plugins ## offer a capped gateway 2x and 10x, and another 10 000 slow heads; results in target/bench
 	cargo build --release --workspace --bins

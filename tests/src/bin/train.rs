@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use futures_util::future::join_all;
 use prost::Message as _;
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
@@ -84,15 +85,7 @@ fn main() -> Result<()> {
             next: AtomicU64::new(0),
         });
         for work in ALL {
-            let until = Instant::now() + Duration::from_secs(flags.seconds);
-            let clients =
-                (0..flags.clients).map(|seed| tokio::spawn(trainer.clone().work(work, seed, until)));
-            let mut statuses = BTreeMap::new();
-            for client in futures_util::future::join_all(clients).await {
-                client??
-                    .into_iter()
-                    .for_each(|(status, count)| *statuses.entry(status).or_insert(0) += count);
-            }
+            let statuses = all_clients(&trainer, work, &flags).await?;
             eprintln!("{work:?}: {statuses:?}");
             if !statuses.keys().any(|status| (200..300).contains(status)) {
                 return Err(format!("{work:?}: the gateway did none of it").into());
@@ -104,6 +97,19 @@ fn main() -> Result<()> {
             other => Err(format!("the gateway ended with {other:?}").into()),
         }
     })
+}
+
+/// All clients at one kind of work, and how often each status came.
+async fn all_clients(trainer: &Arc<Trainer>, work: Work, flags: &Flags) -> Result<BTreeMap<u16, u64>> {
+    let until = Instant::now() + Duration::from_secs(flags.seconds);
+    let clients = (0..flags.clients).map(|seed| tokio::spawn(trainer.clone().work(work, seed, until)));
+    let mut statuses = BTreeMap::new();
+    for client in join_all(clients).await {
+        for (status, count) in client?? {
+            *statuses.entry(status).or_insert(0) += count;
+        }
+    }
+    Ok(statuses)
 }
 
 /// The example's schema, and one for each of GitHub's events.
