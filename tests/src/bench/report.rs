@@ -41,6 +41,8 @@ pub struct Machine {
     pub kernel: String,
     /// Gateway on one core, generator and sink on another.
     pub pinned: bool,
+    /// No core fell asleep.
+    pub awake: bool,
 }
 
 impl Machine {
@@ -53,6 +55,7 @@ impl Machine {
             processor: model.map_or_else(|| "unknown processor".into(), |(_, name)| name.to_owned()),
             kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned(),
             pinned,
+            awake: false,
         })
     }
 }
@@ -60,10 +63,11 @@ impl Machine {
 impl Report {
     /// The table.
     pub fn print(&self) {
-        let Machine { cores, processor, kernel, pinned } = &self.machine;
+        let Machine { cores, processor, kernel, pinned, awake } = &self.machine;
         let place =
             if *pinned { "gateway on the last core, generator and sink on the first" } else { "not pinned" };
-        println!("\n{cores} cores, {processor}, Linux {kernel}; {place}");
+        let sleep = if *awake { "no core falls asleep" } else { "idle cores may fall asleep" };
+        println!("\n{cores} cores, {processor}, Linux {kernel}; {place}; {sleep}");
         println!(
             "medians of {} windows of {} s; CPU of the gateway's process, every thread; latency from the due \
              time, saturated from sending; floor: a bare echo of as many bytes, one window",

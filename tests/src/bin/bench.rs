@@ -12,7 +12,7 @@ use weir_tests::bench::compare::{CELLS, Comparison, Effort, Side, compare, plan}
 use weir_tests::bench::count::{Count, count, send};
 use weir_tests::bench::load::Plan;
 use weir_tests::bench::payload::Shape;
-use weir_tests::bench::pin::{Cores, on};
+use weir_tests::bench::pin::{Awake, Cores, on};
 use weir_tests::bench::process::{Gateway, Sink, Workbench};
 use weir_tests::bench::report::{Machine, Report};
 use weir_tests::bench::window::{Pids, measure};
@@ -42,6 +42,9 @@ struct Flags {
     /// Leave out the count on real Kafka.
     #[arg(long)]
     no_kafka: bool,
+    /// Let cores that have nothing to do fall asleep; otherwise none does, where this may be asked for (it takes root).
+    #[arg(long)]
+    no_awake: bool,
     /// Let the kernel place all processes.
     #[arg(long)]
     no_pin: bool,
@@ -54,7 +57,12 @@ fn main() -> Result<()> {
     } else {
         Effort { rounds: usize::try_from(flags.rounds)?, window_s: flags.seconds }
     };
-    let machine = Machine::read(!flags.no_pin)?;
+    let awake = if flags.no_awake {
+        None
+    } else {
+        Awake::keep().inspect_err(|why| eprintln!("not awake: {why}")).ok()
+    };
+    let machine = Machine { awake: awake.is_some(), ..Machine::read(!flags.no_pin)? };
     let workbench = Workbench::find()?;
     workbench.build()?;
     let cores = Cores::split(!flags.no_pin)?;
