@@ -68,8 +68,9 @@ impl Awake {
         let file = "/dev/cpu_dma_latency";
         let request = File::options().write(true).open(file);
         let asked = request.and_then(|mut request| request.write_all(&0_i32.to_ne_bytes()).map(|()| request));
-        let _request =
-            asked.map_err(|error| format!("{file}: {error}; it takes root, or a flag against it"))?;
+        let _request = asked.map_err(|error| {
+            format!("{file}: {error}; it takes root, or the flag `--no-ranks` or `--no-awake`")
+        })?;
         Ok(Awake { _request })
     }
 }
