@@ -12,8 +12,8 @@ mkdir -p "$target/dist"
 dist=$(cd "$target/dist" && pwd)
 host=$(rustc -vV | sed -n 's/^host: //p')
 
-# Servers have had AVX2 for ten years: a program that may use it everywhere takes 3 % less CPU per event. `weir` says so where
-# it is missing; `DIST_CPU=x86-64` is for such a machine.
+# Servers have had AVX2 for ten years: a program that may use it everywhere takes 3 % less CPU per event. Where it
+# is missing the program ends at once with SIGILL; `DIST_CPU=x86-64` is for such a machine.
 cpu=
 case $host in x86_64-*) cpu=${DIST_CPU:-x86-64-v3} ;; esac
 

@@ -1,4 +1,4 @@
-//! The processor, then arguments, then the log, then one role, then the exit code. Nothing else happens here.
+//! Arguments, then the log, then one role, then the exit code. Nothing else happens here.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,9 +13,6 @@ use weir::telemetry;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    if let Err(failure) = commands::processor::check() {
-        return ended(&failure);
-    }
     let done = match commands::parse() {
         Ok(Command::Serve(args)) => serve(args),
         Ok(Command::Dev(args)) => dev(args),
@@ -30,12 +27,10 @@ fn main() -> ExitCode {
         Ok(Command::CompilePlugin(args)) => compile_plugin(&args),
         Err(code) => return code,
     };
-    done.unwrap_or_else(|failure| ended(&failure))
-}
-
-fn ended(failure: &Failure) -> ExitCode {
-    eprintln!("weir: {failure}");
-    failure.exit_code()
+    done.unwrap_or_else(|failure| {
+        eprintln!("weir: {failure}");
+        failure.exit_code()
+    })
 }
 
 fn serve(args: ServeArgs) -> Result<ExitCode, Failure> {

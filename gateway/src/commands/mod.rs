@@ -6,7 +6,6 @@ pub mod admin;
 pub mod checks;
 pub mod keys;
 pub mod plugin;
-pub mod processor;
 pub mod recent;
 pub mod reload;
 pub mod test;
