@@ -40,6 +40,7 @@ if [ ! "$profile" -nt "$instrumented" ]; then
     echo "weir: giving it work"
     rm -rf "$dist/counts"
     WEIR_BIN=$instrumented "$target/release/train"
+    [ -s "$dist/counts/c/rdkafka_msgset_writer.gcda" ] || fail "librdkafka was not counted: see deploy/cc.sh"
     "$(profdata)" merge -o "$profile.new" "$dist/counts/rust"
     # What was compiled by other counts must not be mixed with what will be.
     rm -rf "$dist/guided"
